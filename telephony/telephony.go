@@ -1,0 +1,176 @@
+// Package telephony is what the engine knows of telephony: carriers that place
+// calls, legs that carry them, causes that end them, and how two legs are
+// joined. It knows nothing of SIP; siptrunk and simtrunk stand behind its seams.
+//
+// Entry points: Carrier.Dial, Stations.Ring, Bridge, Play.
+// Goroutines: Bridge and Play run in their caller's; a Leg owns its own.
+package telephony
+
+import (
+	"context"
+	"time"
+
+	"dialer"
+)
+
+// FrameDuration is the length of one Frame.
+const FrameDuration = 20 * time.Millisecond
+
+// FrameSamples is the number of samples in a Frame at 8 kHz.
+const FrameSamples = 160
+
+// A Frame is 20 ms of mono audio at 8 kHz, 16 bit linear.
+type Frame struct {
+	Samples [FrameSamples]int16
+	// Offset is the frame's place in the leg's media, by RTP time, from the
+	// answer. Frames from before the answer (early media) are negative.
+	Offset time.Duration
+	// Lost: the packet never came; the samples are zero. A detector must take
+	// it as unknown, not as silence.
+	Lost bool
+}
+
+// An Invite says whom to call and how.
+type Invite struct {
+	Call     dialer.CallID // becomes the Call-ID; the caller has committed it
+	To, From dialer.Number
+	FromName string
+	Trunk    dialer.TrunkID
+	// RingTimeout is how long it may ring before CANCEL; zero means 30 s.
+	RingTimeout time.Duration
+	// Headers are added to the INVITE as given (X-…, P-Asserted-Identity, …).
+	Headers map[string]string
+	// OnProgress, when set, is told of each provisional response in wire order.
+	// It must not block.
+	OnProgress func(Progress)
+	// OnEarlyFrame, when set, hears early media (ringback, SIT, announcements).
+	// It must not block.
+	OnEarlyFrame func(Frame)
+}
+
+// Progress is one provisional response.
+type Progress struct {
+	Status int // 180, 181, 183, …
+	Media  bool
+	At     time.Time
+}
+
+// A Carrier places outbound calls.
+type Carrier interface {
+	// Dial blocks until the far end answers. A call that is not answered
+	// returns a *DialError; cancelling ctx sends CANCEL. Dial never leaves a
+	// call up that it does not return: a late 200 is ACKed and BYEd.
+	Dial(ctx context.Context, inv Invite) (Leg, error)
+	// Capacity tells what a trunk can take now.
+	Capacity(trunk dialer.TrunkID) Capacity
+}
+
+// Capacity is what a trunk can take now.
+type Capacity struct {
+	Up       bool
+	Why      string // why it is down or full, for people
+	Channels int    // the cap
+	InUse    int    // legs from INVITE to end
+	Tokens   int    // calls that the calls-per-second bucket allows at once
+}
+
+// Free is how many calls may be placed now.
+func (c Capacity) Free() int {
+	if !c.Up {
+		return 0
+	}
+	return max(0, min(c.Channels-c.InUse, c.Tokens))
+}
+
+// An OrphanReaper ends calls that an earlier process of this node left up.
+type OrphanReaper interface {
+	// EndOrphan sends BYE (or CANCEL) for a dialog saved by Leg.Dialog.
+	EndOrphan(ctx context.Context, dialog []byte) error
+}
+
+// A Leg is one answered call leg. Whoever dialed it hangs it up.
+type Leg interface {
+	// ReadFrame returns the next 20 ms heard from the far end, at the pace of
+	// the packets. Late frames are dropped rather than queued: a reader that
+	// stalls finds at most 200 ms waiting. It fails when ctx or the leg ends.
+	ReadFrame(ctx context.Context) (Frame, error)
+	// WriteFrame sends 20 ms to the far end. The caller keeps the pace.
+	WriteFrame(f Frame) error
+	// Digits delivers key presses (RFC 4733, once a press). Closed at the end.
+	Digits() <-chan Digit
+	// Tap hears what ReadFrame hears and, with sent, what is written or
+	// relayed to the far end, in relay mode too. f must not block.
+	Tap(f func(fr Frame, sent bool)) (stop func())
+	// Info says what is known of the leg; its Ended part is filled once Done.
+	Info() Info
+	// Dialog returns what another process needs to end this call, or nil.
+	Dialog() []byte
+	// Hangup ends the leg; it is idempotent and returns at once.
+	Hangup(Cause)
+	// Done is closed when either side has hung up.
+	Done() <-chan struct{}
+}
+
+// A Digit is one key press.
+type Digit struct {
+	Key      rune // 0-9 * # A-D
+	Duration time.Duration
+}
+
+// Info is what is known of a leg.
+type Info struct {
+	Call       dialer.CallID
+	Trunk      dialer.TrunkID
+	PlacedAt   time.Time // INVITE sent
+	RingingAt  time.Time // first 18x, zero if none
+	AnsweredAt time.Time // 200 OK
+	EndedAt    time.Time // zero while up
+	EndedBy    Side
+	Cause      Cause
+	SIPStatus  int
+	Q850       int
+	Reason     string
+	Media      MediaStats
+}
+
+// MediaStats counts the packets of a leg.
+type MediaStats struct {
+	PacketsIn, PacketsOut, Lost, Rejected int64
+	Jitter                                time.Duration
+}
+
+// Side is who ended a call.
+type Side string
+
+// The sides.
+const (
+	Caller  Side = "caller"  // we
+	Callee  Side = "callee"  // the person or machine
+	Network Side = "network" // carrier, timeout, lost media
+)
+
+// A Station is an agent's phone.
+type Station struct {
+	Extension string // the user part it registers with
+	URI       string // called here instead when set, "sip:…"
+}
+
+// Stations reaches agents' phones. A station's leg stays up for a whole shift.
+type Stations interface {
+	// Ring calls a phone and returns when it is answered.
+	Ring(ctx context.Context, s Station) (Leg, error)
+	// Reachable reports whether the phone is registered or has a URI.
+	Reachable(s Station) bool
+}
+
+// A Clip is audio to be played: 8 kHz, 16 bit linear, mono.
+type Clip struct {
+	Name    string
+	SHA256  string // hex, of the samples as stored
+	Samples []int16
+}
+
+// Duration is the clip's length.
+func (c Clip) Duration() time.Duration {
+	return time.Duration(len(c.Samples)) * time.Second / 8000
+}
