@@ -1,0 +1,94 @@
+package layout
+
+// A folder says what the Go files of one folder may import beside the standard
+// library. Entries of own name folders of this repository ("." is the root),
+// entries of foreign are prefixes of third-party import paths.
+type folder struct {
+	own      []string
+	foreign  []string
+	pure     bool // no clock: every function takes now
+	anything bool
+}
+
+// root is the module path and the name under which the root folder is imported.
+const root = "dialer"
+
+// Third-party modules that more than one folder may use.
+const (
+	sipgo      = "github.com/emiago/sipgo"
+	diago      = "github.com/emiago/diago"
+	pion       = "github.com/pion/"
+	digest     = "github.com/icholy/digest"
+	extraText  = "golang.org/x/text"
+	extraCrypt = "golang.org/x/crypto"
+	goExpJSON  = "github.com/go-json-experiment/json"
+)
+
+// stores is what the two implementations of the stores may import.
+var stores = []string{".", "agents", "campaign", "compliance", "migrations", "report", "telephony"}
+
+// table is the whole repository. Arrows point down only; see ARCHITECTURE.md.
+var table = map[string]folder{
+	".":          {},
+	"pacing":     {pure: true, foreign: []string{"gonum.org/v1/gonum"}},
+	"amd":        {pure: true},
+	"compliance": {pure: true, own: []string{"."}, foreign: []string{"github.com/nyaruka/phonenumbers"}},
+	"report":     {pure: true, own: []string{".", "compliance"}},
+
+	"telephony":       {own: []string{"."}},
+	"telephony/media": {own: []string{".", "telephony"}, foreign: []string{pion}},
+	"telephony/siptrunk": {
+		own:     []string{".", "telephony", "telephony/media"},
+		foreign: []string{sipgo, pion, digest},
+	},
+	"telephony/siptrunk/siptest": {
+		own:     []string{".", "telephony", "telephony/media"},
+		foreign: []string{sipgo, diago, pion, digest, "github.com/goccy/go-yaml"},
+	},
+	"telephony/simtrunk":  {own: []string{".", "telephony"}},
+	"telephony/recording": {own: []string{".", "telephony"}},
+
+	"agents": {own: []string{".", "telephony"}},
+	"campaign": {
+		own:     []string{".", "agents", "amd", "compliance", "pacing", "telephony"},
+		foreign: []string{extraText, goExpJSON},
+	},
+
+	"migrations": {},
+	"postgres": {
+		own:     stores,
+		foreign: []string{"github.com/jackc/pgx/v5", "github.com/pressly/goose/v3", extraCrypt},
+	},
+	"api": {
+		own: []string{".", "agents", "campaign", "compliance", "report", "telephony"},
+		foreign: []string{
+			"github.com/danielgtaylor/huma/v2", "github.com/go-chi/chi/v5", "github.com/coder/websocket",
+			"github.com/prometheus/client_golang", "github.com/goccy/go-yaml", extraCrypt, goExpJSON,
+		},
+	},
+
+	"internal/layout":   {},
+	"internal/memstore": {own: stores},
+	"internal/storetest": {
+		own:     stores,
+		foreign: []string{"github.com/google/go-cmp"},
+	},
+
+	"cmd/dialer": {anything: true},
+}
+
+// testOnly modules may be imported by any test.
+var testOnly = []string{
+	"pgregory.net/rapid", "github.com/google/go-cmp", "go.uber.org/goleak", "github.com/goccy/go-yaml",
+}
+
+// vague are words that say nothing of what a folder, file or type is for.
+var vague = []string{"util", "common", "manager", "helper"}
+
+// clock are the names of package time that read or wait for the wall clock.
+var clock = []string{
+	"Now", "Sleep", "After", "AfterFunc", "Since", "Until", "NewTimer", "NewTicker", "Tick",
+}
+
+// longest is the number of lines above which a file holds more than one idea.
+const longest = 550
