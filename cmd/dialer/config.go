@@ -1,0 +1,266 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"dialer"
+	"dialer/telephony"
+)
+
+// Config is dialer.yaml: what one process needs to run. Campaigns, lists,
+// agents and rules live in the database and are edited through the API.
+type Config struct {
+	// DataDir holds what the process keeps itself: the private PostgreSQL.
+	DataDir string `yaml:"data_dir"`
+	// DatabaseURL of a PostgreSQL 15 to 18; empty means a private one in DataDir.
+	DatabaseURL string `yaml:"database_url" secret:"true"`
+	// Recordings is the folder of recorded calls.
+	Recordings string `yaml:"recordings"`
+	// Node names this process among those that share a database.
+	Node string `yaml:"node"`
+	// Drain is how long talks may go on after the first signal to stop.
+	Drain time.Duration `yaml:"drain"`
+
+	HTTP   HTTPConfig    `yaml:"http"`
+	SIP    SIPConfig     `yaml:"sip"`
+	Log    LogConfig     `yaml:"log"`
+	Trunks []TrunkConfig `yaml:"trunks"`
+}
+
+// HTTPConfig is where the API listens.
+type HTTPConfig struct {
+	Listen string `yaml:"listen"`
+	// Origins are the web origins that may open an agent's websocket.
+	Origins []string `yaml:"origins"`
+}
+
+// SIPConfig is where SIP and RTP are spoken.
+type SIPConfig struct {
+	Listen string `yaml:"listen"`
+	// External is the address that peers reach us at, when it is not our own.
+	External string `yaml:"external"`
+	RTPPorts string `yaml:"rtp_ports"`
+	// Realm of the digest with which agents' phones register.
+	Realm string `yaml:"realm"`
+	// NoResponse is how long a trunk may stay silent before it is given up.
+	NoResponse time.Duration `yaml:"no_response"`
+	// MediaTimeout ends a call on which no RTP came for so long.
+	MediaTimeout time.Duration `yaml:"media_timeout"`
+}
+
+// LogConfig says how much is logged, and how.
+type LogConfig struct {
+	Level  string `yaml:"level"`
+	Format string `yaml:"format"`
+}
+
+// TrunkConfig is a trunk that the file declares; it is created, or brought to
+// this state, at every start. Others are made through the API.
+type TrunkConfig struct {
+	Name         string   `yaml:"name"`
+	Address      string   `yaml:"address"`
+	Username     string   `yaml:"username"`
+	Password     string   `yaml:"password" secret:"true"`
+	Realm        string   `yaml:"realm"`
+	FromDomain   string   `yaml:"from_domain"`
+	Channels     int      `yaml:"channels"`
+	CPS          float64  `yaml:"cps"`
+	Codecs       []string `yaml:"codecs"`
+	MediaSources []string `yaml:"media_sources"`
+	Disabled     bool     `yaml:"disabled"`
+}
+
+// DefaultConfig is what an empty file means.
+func DefaultConfig() Config {
+	return Config{
+		DataDir:    ".dialer",
+		Recordings: filepath.Join(".dialer", "recordings"),
+		Node:       "a",
+		Drain:      5 * time.Minute,
+		HTTP:       HTTPConfig{Listen: "127.0.0.1:8080"},
+		SIP: SIPConfig{
+			Listen: "0.0.0.0:5060", RTPPorts: "20000-29999", Realm: "dialer",
+			NoResponse: 4 * time.Second, MediaTimeout: 10 * time.Second,
+		},
+		Log: LogConfig{Level: "info", Format: "text"},
+	}
+}
+
+// A Problem is one mistake in the configuration.
+type Problem struct {
+	Path string // "trunks[0].cps"
+	Line int    // in the file; 0 when the value did not come from it
+	What string // what is wrong
+	Hint string // what to do
+}
+
+func (p Problem) String() string {
+	where := p.Path
+	if p.Line > 0 {
+		where = fmt.Sprintf("line %d: %s", p.Line, p.Path)
+	}
+	return where + ": " + p.What + "; " + p.Hint
+}
+
+// Validate returns every mistake.
+func (c Config) Validate() []Problem {
+	var ps []Problem
+	add := func(path, hint, format string, args ...any) {
+		ps = append(ps, Problem{Path: path, What: fmt.Sprintf(format, args...), Hint: hint})
+	}
+	if c.DataDir == "" {
+		add("data_dir", "name a folder, for instance /var/lib/dialer", "is empty")
+	}
+	if c.Recordings == "" {
+		add("recordings", "name a folder, for instance /var/lib/dialer/recordings", "is empty")
+	}
+	if c.Node == "" || strings.ContainsAny(c.Node, " \t\r\n") {
+		add("node", "use one short word, different on each machine", "%q is not a name", c.Node)
+	}
+	if c.Drain < 0 {
+		add("drain", "use a duration of 0 or more, for instance 5m", "%s is negative", c.Drain)
+	}
+	if u := c.DatabaseURL; u != "" && !strings.HasPrefix(u, "postgres://") && !strings.HasPrefix(u, "postgresql://") {
+		add("database_url", "write postgres://user:password@host:5432/database", "is not a PostgreSQL URL")
+	}
+	if _, err := listenAddr(c.HTTP.Listen); err != nil {
+		add("http.listen", "write address:port, for instance 127.0.0.1:8080", "%q: %v", c.HTTP.Listen, err)
+	}
+	for i, o := range c.HTTP.Origins {
+		if !strings.HasPrefix(o, "https://") && !strings.HasPrefix(o, "http://") {
+			add(fmt.Sprintf("http.origins[%d]", i), "write https://host", "%q is not a web origin", o)
+		}
+	}
+	if _, err := listenAddr(c.SIP.Listen); err != nil {
+		add("sip.listen", "write address:port, for instance 0.0.0.0:5060", "%q: %v", c.SIP.Listen, err)
+	}
+	if c.SIP.External != "" {
+		if _, err := netip.ParseAddr(c.SIP.External); err != nil {
+			add("sip.external", "write the public IP address, or leave it out", "%q is not an IP address", c.SIP.External)
+		}
+	}
+	if _, _, err := portRange(c.SIP.RTPPorts); err != nil {
+		add("sip.rtp_ports", "write low-high, for instance 20000-29999; each call needs two ports for each leg", "%v", err)
+	}
+	if c.SIP.Realm == "" || strings.ContainsAny(c.SIP.Realm, "\"\\\r\n") {
+		add("sip.realm", "use a word or a domain", "%q is not a realm", c.SIP.Realm)
+	}
+	if c.SIP.NoResponse < 500*time.Millisecond || c.SIP.NoResponse > 32*time.Second {
+		add("sip.no_response", "use 2s to 4s", "%s is not between 500ms and 32s", c.SIP.NoResponse)
+	}
+	if c.SIP.MediaTimeout < 2*time.Second {
+		add("sip.media_timeout", "use 5s to 30s", "%s is under 2s", c.SIP.MediaTimeout)
+	}
+	if _, err := logLevel(c.Log.Level); err != nil {
+		add("log.level", "use debug, info, warn or error", "%q is not a level", c.Log.Level)
+	}
+	if c.Log.Format != "text" && c.Log.Format != "json" {
+		add("log.format", "use text or json", "%q is not a format", c.Log.Format)
+	}
+	names := map[string]int{}
+	for i, t := range c.Trunks {
+		path := fmt.Sprintf("trunks[%d]", i)
+		if first, ok := names[t.Name]; ok && t.Name != "" {
+			add(path+".name", "give each trunk its own name", "%q is also the name of trunks[%d]", t.Name, first)
+		}
+		names[t.Name] = i
+		trunk, problems := t.trunk()
+		for _, p := range problems {
+			p.Path = path + "." + p.Path
+			ps = append(ps, p)
+		}
+		if len(problems) == 0 {
+			if err := trunk.Validate(); err != nil {
+				var de *dialer.Error
+				if de, _ = err.(*dialer.Error); de == nil {
+					de = &dialer.Error{Message: err.Error()}
+				}
+				ps = append(ps, Problem{Path: path + "." + de.Field, What: de.Message, Hint: "see docs/configuration.md, trunks"})
+			}
+		}
+	}
+	return ps
+}
+
+// trunk turns the file's words into a trunk; it has no id yet.
+func (t TrunkConfig) trunk() (telephony.Trunk, []Problem) {
+	out := telephony.Trunk{
+		Name: t.Name, Address: t.Address, Username: t.Username, Password: t.Password,
+		Realm: t.Realm, FromDomain: t.FromDomain, Channels: t.Channels, CPS: t.CPS,
+		Codecs: t.Codecs, Enabled: !t.Disabled,
+	}
+	var ps []Problem
+	for i, s := range t.MediaSources {
+		p, err := netip.ParsePrefix(s)
+		if err != nil {
+			ps = append(ps, Problem{
+				Path: fmt.Sprintf("media_sources[%d]", i), What: fmt.Sprintf("%q is not a network", s),
+				Hint: "write it as 192.0.2.0/24",
+			})
+			continue
+		}
+		out.MediaSources = append(out.MediaSources, p)
+	}
+	if out.Channels == 0 {
+		out.Channels = 30
+	}
+	if out.CPS == 0 {
+		out.CPS = 5
+	}
+	return out, ps
+}
+
+func listenAddr(s string) (netip.AddrPort, error) {
+	host, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	if host == "" {
+		host = "0.0.0.0"
+	}
+	if host == "localhost" {
+		host = "127.0.0.1"
+	}
+	addr, err := netip.ParseAddr(host)
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("%q is not an IP address of this machine", host)
+	}
+	p, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("%q is not a port", port)
+	}
+	return netip.AddrPortFrom(addr, uint16(p)), nil
+}
+
+func portRange(s string) (low, high int, err error) {
+	a, b, ok := strings.Cut(s, "-")
+	if ok {
+		low, err = strconv.Atoi(strings.TrimSpace(a))
+		if err == nil {
+			high, err = strconv.Atoi(strings.TrimSpace(b))
+		}
+	}
+	if !ok || err != nil {
+		return 0, 0, fmt.Errorf("%q is not a range of ports", s)
+	}
+	if low < 1024 || high > 65535 || high-low < 3 {
+		return 0, 0, fmt.Errorf("%q is not a range of at least four ports between 1024 and 65535", s)
+	}
+	return low, high, nil
+}
+
+func logLevel(s string) (slog.Level, error) {
+	i := slices.Index([]string{"debug", "info", "warn", "error"}, s)
+	if i < 0 {
+		return 0, fmt.Errorf("unknown level %q", s)
+	}
+	return []slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError}[i], nil
+}

@@ -1,0 +1,357 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+)
+
+// loaded is a configuration with where each of its values came from.
+type loaded struct {
+	Config
+	source map[string]string // path → "file", "env DIALER_…", "flag --…"; absent = default
+	line   map[string]int
+}
+
+// loadConfig merges defaults, the file, DIALER_… variables and flags, in that
+// order, and returns every mistake of all of them at once. A missing file is a
+// mistake only when it was asked for by name.
+func loadConfig(file string, env func(string) (string, bool), flags map[string]string) (loaded, []Problem) {
+	l := loaded{Config: DefaultConfig(), source: map[string]string{}, line: map[string]int{}}
+	var problems []Problem
+	if file != "" {
+		problems = append(problems, l.readFile(file)...)
+	}
+	for _, leaf := range leaves(reflect.ValueOf(&l.Config).Elem(), "") {
+		name := "DIALER_" + strings.ToUpper(strings.ReplaceAll(leaf.path, ".", "_"))
+		if s, ok := env(name); ok {
+			if what := setText(leaf.value, s); what != "" {
+				problems = append(problems, Problem{Path: leaf.path, What: what, Hint: "correct the variable " + name})
+			}
+			l.source[leaf.path] = "env " + name
+		}
+		if s, ok := flags[leaf.path]; ok {
+			if what := setText(leaf.value, s); what != "" {
+				problems = append(problems, Problem{Path: leaf.path, What: what, Hint: "correct the flag"})
+			}
+			l.source[leaf.path] = "flag"
+		}
+	}
+	broken := map[string]bool{}
+	for _, p := range problems {
+		broken[p.Path] = true
+	}
+	for _, p := range l.Validate() {
+		if !broken[p.Path] {
+			p.Line = l.lineOf(p.Path)
+			problems = append(problems, p)
+		}
+	}
+	slices.SortStableFunc(problems, func(a, b Problem) int { return a.Line - b.Line })
+	return l, problems
+}
+
+// lineOf finds the line of a path, or of the nearest thing around it.
+func (l *loaded) lineOf(path string) int {
+	for path != "" {
+		if n, ok := l.line[path]; ok {
+			if src := l.source[path]; src == "" || src == "file" {
+				return n
+			}
+			return 0
+		}
+		i := strings.LastIndexAny(path, ".[")
+		if i < 0 {
+			return 0
+		}
+		path = path[:i]
+	}
+	return 0
+}
+
+func (l *loaded) readFile(file string) []Problem {
+	data, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return []Problem{{Path: file, What: "the file does not exist", Hint: "write one (see docs/configuration.md) or leave --config out"}}
+	}
+	if err != nil {
+		return []Problem{{Path: file, What: err.Error(), Hint: "make it readable for this account"}}
+	}
+	tree, err := parser.ParseBytes(data, 0)
+	if err != nil {
+		return []Problem{{Path: file, What: "is not YAML:\n" + err.Error(), Hint: "correct the place shown"}}
+	}
+	var problems []Problem
+	for _, doc := range tree.Docs {
+		if doc.Body != nil {
+			l.read(doc.Body, reflect.ValueOf(&l.Config).Elem(), "", &problems)
+		}
+	}
+	return problems
+}
+
+// read sets v from node and goes on after a mistake, so that all are found.
+func (l *loaded) read(node ast.Node, v reflect.Value, path string, problems *[]Problem) {
+	if a, ok := node.(*ast.AnchorNode); ok {
+		node = a.Value
+	}
+	line := node.GetToken().Position.Line
+	if path != "" {
+		if _, ok := l.line[path]; !ok {
+			l.line[path] = line
+		}
+		l.source[path] = "file"
+	}
+	bad := func(what, hint string) {
+		*problems = append(*problems, Problem{Path: path, Line: line, What: what, Hint: hint})
+	}
+	if _, ok := node.(*ast.NullNode); ok {
+		return // "key:" with nothing behind it keeps the default
+	}
+	switch v.Kind() {
+	case reflect.Struct:
+		values, ok := mapping(node)
+		if !ok {
+			bad("is not a group of settings", "indent its settings below it")
+			return
+		}
+		seen := map[string]bool{}
+		for _, mv := range values {
+			key := mv.Key.GetToken().Value
+			sub := join(path, key)
+			at := mv.Key.GetToken().Position.Line
+			l.line[sub] = at
+			if seen[key] {
+				*problems = append(*problems, Problem{Path: sub, Line: at, What: "stands twice", Hint: "keep one"})
+				continue
+			}
+			seen[key] = true
+			f, ok := fieldByKey(v, key)
+			if !ok {
+				hint := "remove it; known here: " + strings.Join(keysOf(v.Type()), ", ")
+				if near := nearest(key, keysOf(v.Type())); near != "" {
+					hint = fmt.Sprintf("did you mean %q?", near)
+				}
+				*problems = append(*problems, Problem{Path: sub, Line: at, What: "is not a setting", Hint: hint})
+				continue
+			}
+			l.read(mv.Value, f, sub, problems)
+		}
+	case reflect.Slice:
+		seq, ok := node.(*ast.SequenceNode)
+		if !ok {
+			bad("is not a list", "write each entry on a line that begins with \"- \"")
+			return
+		}
+		out := reflect.MakeSlice(v.Type(), len(seq.Values), len(seq.Values))
+		for i, n := range seq.Values {
+			l.read(n, out.Index(i), fmt.Sprintf("%s[%d]", path, i), problems)
+		}
+		v.Set(out)
+	default:
+		s, ok := node.(ast.ScalarNode)
+		if !ok {
+			bad("is not a single value", "write "+path+": VALUE")
+			return
+		}
+		if what := setText(v, s.GetToken().Value); what != "" {
+			bad(what, "correct the value")
+		}
+	}
+}
+
+func mapping(node ast.Node) ([]*ast.MappingValueNode, bool) {
+	switch n := node.(type) {
+	case *ast.MappingNode:
+		return n.Values, true
+	case *ast.MappingValueNode:
+		return []*ast.MappingValueNode{n}, true
+	}
+	return nil, false
+}
+
+// setText parses s into v and says what is wrong with it, or "".
+func setText(v reflect.Value, s string) string {
+	if v.Type() == reflect.TypeFor[time.Duration]() {
+		d, err := time.ParseDuration(s)
+		if err != nil {
+			return fmt.Sprintf("%q is not a duration such as 30s or 5m", s)
+		}
+		v.SetInt(int64(d))
+		return ""
+	}
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString(s)
+	case reflect.Bool:
+		b, err := strconv.ParseBool(s)
+		if err != nil {
+			return fmt.Sprintf("%q is neither true nor false", s)
+		}
+		v.SetBool(b)
+	case reflect.Int:
+		n, err := strconv.Atoi(s)
+		if err != nil {
+			return fmt.Sprintf("%q is not a whole number", s)
+		}
+		v.SetInt(int64(n))
+	case reflect.Float64:
+		f, err := strconv.ParseFloat(s, 64)
+		if err != nil {
+			return fmt.Sprintf("%q is not a number", s)
+		}
+		v.SetFloat(f)
+	}
+	return ""
+}
+
+// A leaf is one scalar setting.
+type leaf struct {
+	path   string
+	value  reflect.Value
+	secret bool
+}
+
+// leaves lists the scalar settings below v in the order of the struct.
+func leaves(v reflect.Value, path string) []leaf {
+	var out []leaf
+	t := v.Type()
+	for i := range t.NumField() {
+		f, sub := t.Field(i), join(path, t.Field(i).Tag.Get("yaml"))
+		switch f.Type.Kind() {
+		case reflect.Struct:
+			out = append(out, leaves(v.Field(i), sub)...)
+		case reflect.Slice:
+			for j := range v.Field(i).Len() {
+				e, p := v.Field(i).Index(j), fmt.Sprintf("%s[%d]", sub, j)
+				if e.Kind() == reflect.Struct {
+					out = append(out, leaves(e, p)...)
+				} else {
+					out = append(out, leaf{path: p, value: e})
+				}
+			}
+		default:
+			out = append(out, leaf{sub, v.Field(i), f.Tag.Get("secret") != ""})
+		}
+	}
+	return out
+}
+
+func fieldByKey(v reflect.Value, key string) (reflect.Value, bool) {
+	for i := range v.NumField() {
+		if v.Type().Field(i).Tag.Get("yaml") == key {
+			return v.Field(i), true
+		}
+	}
+	return reflect.Value{}, false
+}
+
+func keysOf(t reflect.Type) []string {
+	var keys []string
+	for i := range t.NumField() {
+		keys = append(keys, t.Field(i).Tag.Get("yaml"))
+	}
+	return keys
+}
+
+func join(path, key string) string {
+	if path == "" {
+		return key
+	}
+	return path + "." + key
+}
+
+// nearest returns the word at most two letters away from key, or "".
+func nearest(key string, words []string) string {
+	best, at := "", 3
+	for _, w := range words {
+		if d := editDistance(key, w); d < at {
+			best, at = w, d
+		}
+	}
+	return best
+}
+
+// editDistance is Levenshtein's.
+func editDistance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := 1
+			if a[i] == b[j] {
+				cost = 0
+			}
+			diagonal, row[j+1] = row[j+1], min(row[j+1]+1, row[j]+1, diagonal+cost)
+		}
+	}
+	return row[len(b)]
+}
+
+// print writes the merged configuration, each value with its source, secrets
+// masked, as YAML that can be used again.
+func (l *loaded) print(out io.Writer) {
+	w := &strings.Builder{}
+	defer func() { io.WriteString(out, w.String()) }()
+	indented := map[string]bool{}
+	for _, lf := range leaves(reflect.ValueOf(&l.Config).Elem(), "") {
+		value := fmt.Sprint(lf.value.Interface())
+		if lf.value.Kind() == reflect.String {
+			value = strconv.Quote(value)
+		}
+		if lf.secret && lf.value.String() != "" {
+			value = `"***"`
+		}
+		source := l.source[lf.path]
+		if source == "" {
+			source = "default"
+		} else if n := l.line[lf.path]; source == "file" && n > 0 {
+			source = fmt.Sprintf("file, line %d", n)
+		}
+		indent, key := "", lf.path
+		for {
+			group, rest, ok := strings.Cut(key, ".")
+			if !ok {
+				break
+			}
+			name, index, isList := strings.Cut(group, "[")
+			full := indent + group
+			if !indented[full] {
+				indented[full] = true
+				if !isList || index == "0]" {
+					w.WriteString(indent + name + ":\n")
+				}
+				if isList {
+					w.WriteString(indent + "  -\n")
+				}
+			}
+			indent += "  "
+			if isList {
+				indent += "  "
+			}
+			key = rest
+		}
+		if name, index, ok := strings.Cut(key, "["); ok {
+			if index == "0]" {
+				w.WriteString(indent + name + ":\n")
+			}
+			fmt.Fprintf(w, "%s  - %-32s # %s\n", indent, value, source)
+			continue
+		}
+		fmt.Fprintf(w, "%s%-38s # %s\n", indent, key+": "+value, source)
+	}
+}
