@@ -1,0 +1,42 @@
+# make help lists the targets. Only Go, git and make are needed beforehand;
+# demo and test install what else is missing (scripts/setup).
+.DEFAULT_GOAL := help
+export CGO_ENABLED ?= 0
+BIN := bin/dialer
+ARGS ?=
+
+.PHONY: help build demo test check race fuzz bench openapi clean setup-demo setup-test
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build bin/dialer
+	@go build -trimpath -o $(BIN) ./cmd/dialer
+
+setup-demo:
+	@scripts/setup demo
+
+setup-test:
+	@scripts/setup test
+
+demo: setup-demo build ## a whole contact centre on this machine; ARGS="--for 60s --json"
+	@$(BIN) demo $(ARGS)
+
+test: setup-test check build ## every test, those of concurrent code with the race detector
+	CGO_ENABLED=1 go test -race -timeout 9m ./...
+
+check: ## formatting, vet, the layout of the folders
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo 'run gofmt -w on these'; exit 1; }
+	@go vet ./...
+
+fuzz: ## every fuzz target for FUZZTIME (default 20s)
+	@scripts/fuzz $${FUZZTIME:-20s}
+
+bench: ## every benchmark once, with allocations
+	go test -run '^$$' -bench . -benchmem -benchtime $${BENCHTIME:-1s} ./...
+
+openapi: ## write api/openapi.yaml from the code
+	go test ./api -run TestOpenAPI -update
+
+clean: ## remove what build and demo made
+	rm -rf bin .dialer
