@@ -1,0 +1,342 @@
+package media
+
+import (
+	"math"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/pion/rtp"
+
+	"dialer/telephony"
+)
+
+const (
+	comfortNoise = 13 // static payload type, RFC 3389
+
+	// latchWindow after the answer, a far end behind NAT may show the port from
+	// which it really sends, by latchPackets packets in a row.
+	latchWindow  = 5 * time.Second
+	latchPackets = 3
+	// A jump of more than maxJump in the sequence, or another SSRC, is another
+	// stream. It needs latchPackets in a row while the present one is alive.
+	maxJump     = 1000
+	streamAlive = 100 * time.Millisecond
+
+	// queueFrames is how much a reader that stalls finds waiting: 200 ms.
+	queueFrames = 10
+)
+
+// kind is what an RTP packet carries.
+type kind uint8
+
+const (
+	kindAudio kind = iota
+	kindNoise
+	kindEvent
+)
+
+// packet is one accepted RTP packet; payload is valid while it is handled.
+type packet struct {
+	kind      kind
+	codec     Codec
+	marker    bool
+	sequence  uint16
+	timestamp uint32
+	payload   []byte
+}
+
+// inbound is the receiving half of a Session.
+type inbound struct {
+	s       *Session
+	arrived chan struct{} // a frame was queued
+
+	mu        sync.Mutex
+	closed    bool
+	header    rtp.Header
+	remote    Remote
+	agreed    bool // SetRemote was called
+	agreedAt  time.Time
+	peer      netip.AddrPort // remote.Addr, or where it was latched to
+	heard     bool           // from remote.Addr itself
+	latched   bool
+	latch     runOf
+	stream    stream
+	newcomer  runOf
+	lost      int64 // of earlier streams
+	keys      keypad
+	assembler assembler
+	queue     [queueFrames]telephony.Frame
+	head, n   int
+	relayTo   *Session
+}
+
+func (in *inbound) init(s *Session) {
+	in.s = s
+	in.arrived = make(chan struct{}, 1)
+	in.assembler.emit = in.frame
+}
+
+func (in *inbound) setRemote(r Remote, now time.Time) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if !in.agreed || r.Addr != in.remote.Addr {
+		in.peer, in.heard, in.latched, in.agreedAt = r.Addr, false, false, now
+		in.latch = runOf{}
+	}
+	in.remote, in.agreed = r, true
+	in.s.out.setRemote(r, in.peer)
+}
+
+// receive takes one datagram. It must survive anything that a stranger sends.
+func (s *Session) receive(datagram []byte, from netip.AddrPort, now time.Time) {
+	in := &s.in
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	p, ok := in.accept(datagram, from, now)
+	if !ok {
+		s.rejected.Add(1)
+		return
+	}
+	s.packetsIn.Add(1)
+	s.lastIn.Store(int64(now.Sub(s.opened)))
+
+	if p.kind == kindEvent {
+		in.keys.event(p.timestamp, p.payload, in.remote.DTMFClock, now, in.press)
+	} else {
+		in.keys.quiet(now, in.press)
+	}
+	to := in.relayTo
+	if to != nil {
+		to.out.forward(s, in.stream.generation, p, now)
+	}
+	if to == nil || s.taps.any() || to.taps.any() {
+		in.assembler.push(p, now)
+	} else {
+		// Nobody listens to samples. Whoever does next starts afresh.
+		in.assembler.skip(p, now)
+	}
+}
+
+// accept decides whether a datagram belongs to this leg.
+func (in *inbound) accept(datagram []byte, from netip.AddrPort, now time.Time) (packet, bool) {
+	if in.closed || !in.agreed || !in.remote.Receive || len(datagram) < 12 {
+		return packet{}, false
+	}
+	n, err := in.header.Unmarshal(datagram)
+	if err != nil || in.header.Version != 2 || n > len(datagram) {
+		return packet{}, false
+	}
+	h := &in.header
+	p := packet{
+		marker: h.Marker, sequence: h.SequenceNumber, timestamp: h.Timestamp, payload: datagram[n:],
+	}
+	if h.Padding {
+		if len(p.payload) == 0 {
+			return packet{}, false
+		}
+		pad := int(p.payload[len(p.payload)-1])
+		if pad == 0 || pad > len(p.payload) {
+			return packet{}, false
+		}
+		p.payload = p.payload[:len(p.payload)-pad]
+	}
+	if !in.classify(&p, h.PayloadType) || !in.fromPeer(from, h, now) || !in.inStream(h, now) {
+		return packet{}, false
+	}
+	return p, true
+}
+
+// classify says what the packet carries; only what was agreed is taken.
+func (in *inbound) classify(p *packet, payloadType uint8) bool {
+	switch {
+	case len(p.payload) > maxPayload:
+		return false
+	case in.remote.DTMF != 0 && payloadType == in.remote.DTMF:
+		p.kind = kindEvent
+		return len(p.payload) >= 4
+	case payloadType == comfortNoise:
+		p.kind = kindNoise
+		return true
+	case payloadType == in.remote.Codec.PayloadType(),
+		slices.Contains(in.remote.Codecs, Codec(payloadType)):
+		p.kind, p.codec = kindAudio, Codec(payloadType)
+		return len(p.payload) > 0
+	}
+	return false
+}
+
+// fromPeer tells whether the sender is the far end. A port other than the one
+// agreed is believed once, soon after the answer, from the same address, and
+// only while the agreed one is silent.
+func (in *inbound) fromPeer(from netip.AddrPort, h *rtp.Header, now time.Time) bool {
+	if from == in.peer {
+		in.heard = true
+		return true
+	}
+	for _, network := range in.remote.Sources {
+		if network.Contains(from.Addr()) {
+			return true
+		}
+	}
+	if in.latched || in.heard || from.Addr() != in.remote.Addr.Addr() || !in.mayLatch(now) {
+		return false
+	}
+	if in.latch.add(from, h.SSRC, h.SequenceNumber) < latchPackets {
+		return false
+	}
+	in.latched, in.peer = true, from
+	in.s.out.setPeer(from)
+	in.s.log.Debug("rtp comes from another port than agreed", "agreed", in.remote.Addr, "from", from)
+	return true
+}
+
+func (in *inbound) mayLatch(now time.Time) bool {
+	answered := in.s.answered.Load()
+	return answered == nil || now.Sub(*answered) < latchWindow || now.Sub(in.agreedAt) < latchWindow
+}
+
+// inStream keeps to one stream (SSRC) and its statistics.
+func (in *inbound) inStream(h *rtp.Header, now time.Time) bool {
+	st := &in.stream
+	if st.live && h.SSRC == st.ssrc && st.near(h.SequenceNumber) {
+		in.newcomer = runOf{}
+		st.add(h.SequenceNumber, h.Timestamp, now)
+		return true
+	}
+	if st.live && now.Sub(st.lastAt) < streamAlive &&
+		in.newcomer.add(netip.AddrPort{}, h.SSRC, h.SequenceNumber) < latchPackets {
+		return false
+	}
+	in.newcomer = runOf{}
+	in.lost += st.lost()
+	jitter := st.jitter
+	*st = stream{live: true, ssrc: h.SSRC, generation: st.generation + 1, first: uint32(h.SequenceNumber),
+		highest: uint32(h.SequenceNumber), jitter: jitter}
+	st.add(h.SequenceNumber, h.Timestamp, now)
+	in.keys.restart(in.press)
+	in.assembler.restart()
+	return true
+}
+
+// frame takes one assembled frame: at is when its first sample was heard.
+func (in *inbound) frame(f *telephony.Frame, at time.Time) {
+	s := in.s
+	if in.relayTo != nil && in.relayTo.taps.any() {
+		f.Offset = in.relayTo.offset(at)
+		in.relayTo.taps.hear(*f, true)
+	}
+	f.Offset = s.offset(at)
+	if s.taps.any() {
+		s.taps.hear(*f, false)
+	}
+	if in.relayTo != nil {
+		return
+	}
+	if in.n == queueFrames {
+		in.head = (in.head + 1) % queueFrames
+		in.n--
+	}
+	in.queue[(in.head+in.n)%queueFrames] = *f
+	in.n++
+	select {
+	case in.arrived <- struct{}{}:
+	default:
+	}
+}
+
+// nextFrame takes the oldest frame of the queue. In discontinuous transmission
+// it makes silence and otherwise says how long until there will be some.
+func (in *inbound) nextFrame(now time.Time) (f telephony.Frame, ok bool, quiet time.Duration) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.n == 0 && in.relayTo == nil {
+		quiet = in.assembler.silence(now)
+	}
+	if in.n == 0 {
+		return f, false, quiet
+	}
+	f = in.queue[in.head]
+	in.head = (in.head + 1) % queueFrames
+	in.n--
+	return f, true, 0
+}
+
+func (in *inbound) press(d telephony.Digit) {
+	select {
+	case in.s.digits <- d:
+	default:
+		in.s.log.Warn("key press dropped: nobody reads the digits")
+	}
+}
+
+func (in *inbound) quality() (lost int64, jitter time.Duration) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.lost + in.stream.lost(), time.Duration(in.stream.jitter * float64(time.Second) / 8000)
+}
+
+func (in *inbound) close() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.keys.finish(in.press)
+	in.closed, in.relayTo = true, nil
+	close(in.s.digits)
+}
+
+// runOf counts packets of one sender that follow each other.
+type runOf struct {
+	from     netip.AddrPort
+	ssrc     uint32
+	sequence uint16
+	n        int
+}
+
+func (r *runOf) add(from netip.AddrPort, ssrc uint32, sequence uint16) int {
+	if r.n == 0 || r.from != from || r.ssrc != ssrc || sequence != r.sequence+1 {
+		r.n = 0
+	}
+	r.from, r.ssrc, r.sequence = from, ssrc, sequence
+	r.n++
+	return r.n
+}
+
+// stream is the bookkeeping of RFC 3550 appendix A for one SSRC.
+type stream struct {
+	live           bool
+	ssrc           uint32
+	generation     uint32 // counts the streams of the leg
+	first, highest uint32 // extended sequence numbers
+	received       int64
+	lastAt         time.Time
+	lastTimestamp  uint32
+	jitter         float64 // in samples
+}
+
+func (st *stream) near(sequence uint16) bool {
+	jump := int16(sequence - uint16(st.highest))
+	return jump > -maxJump && jump < maxJump
+}
+
+func (st *stream) add(sequence uint16, timestamp uint32, now time.Time) {
+	if jump := int16(sequence - uint16(st.highest)); jump > 0 {
+		st.highest += uint32(jump)
+	}
+	if st.received > 0 {
+		spaced := now.Sub(st.lastAt).Seconds()*8000 - float64(int32(timestamp-st.lastTimestamp))
+		// A change of clock is not jitter.
+		if d := math.Abs(spaced); d < 8000 {
+			st.jitter += (d - st.jitter) / 16
+		}
+	}
+	st.received++
+	st.lastAt, st.lastTimestamp = now, timestamp
+}
+
+func (st *stream) lost() int64 {
+	if !st.live {
+		return 0
+	}
+	return max(0, int64(st.highest-st.first)+1-st.received)
+}

@@ -1,0 +1,275 @@
+// Package media carries the audio of call legs: RTP (RFC 3550) over UDP, G.711,
+// key presses (RFC 4733), and the SDP that agrees on them (RFC 8866, RFC 3264).
+//
+// It knows nothing of SIP, of calls or of who talks: siptrunk gives it the
+// bodies and addresses it was told. It neither mixes nor keeps a play-out
+// clock; a packet that comes in leaves at once, so a stall never becomes delay.
+//
+// Entry points: NewPorts, Ports.Open, Session; Offer, ParseAnswer, Answer.
+// Goroutines: a Session owns two, one that reads RTP and one that keeps RTCP,
+// both ended by Close.
+package media
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"dialer/telephony"
+)
+
+// ErrClosed is returned by a Session that has been closed.
+var ErrClosed = errors.New("the media session is closed")
+
+// Remote is what was agreed with the far end.
+type Remote struct {
+	Addr  netip.AddrPort // where it hears, and whence it must send
+	Codec Codec          // what we send
+	// Codecs is all that the far end may send; empty means Codec alone.
+	Codecs []Codec
+	DTMF   uint8 // payload type of telephone-event, 0 when it has none
+	// DTMFClock is the clock rate of telephone-event in Hz; 0 means 8000.
+	DTMFClock uint32
+	// Send and Receive are the direction as we see it; both are false on hold.
+	Send, Receive bool
+	// Sources are networks beside Addr from which RTP is accepted.
+	Sources []netip.Prefix
+}
+
+// A Session is one leg's RTP. Its methods may be called from any goroutine;
+// ReadFrame from one at a time.
+type Session struct {
+	conn, control *net.UDPConn
+	local         netip.AddrPort
+	log           *slog.Logger
+	release       func()
+	opened        time.Time
+	answered      atomic.Pointer[time.Time]
+
+	in     inbound
+	out    outbound
+	digits chan telephony.Digit
+	taps   taps
+
+	lastIn                          atomic.Int64 // nanoseconds since opened
+	packetsIn, packetsOut, rejected atomic.Int64
+
+	closing sync.Once
+	closed  chan struct{}
+	running sync.WaitGroup
+}
+
+func newSession(conn, control *net.UDPConn, release func(), log *slog.Logger) *Session {
+	local := conn.LocalAddr().(*net.UDPAddr).AddrPort()
+	s := &Session{
+		conn:    conn,
+		control: control,
+		local:   netip.AddrPortFrom(local.Addr().Unmap(), local.Port()),
+		log:     log,
+		release: release,
+		opened:  time.Now(),
+		digits:  make(chan telephony.Digit, 64),
+		closed:  make(chan struct{}),
+	}
+	s.in.init(s)
+	s.out.init(s)
+	s.running.Go(s.read)
+	s.running.Go(s.reportRTCP)
+	return s
+}
+
+// Local is the address of our RTP socket.
+func (s *Session) Local() netip.AddrPort { return s.local }
+
+// SetRemote takes what was agreed: the early answer, the final one, a
+// re-INVITE. RTP that comes before the first call is rejected. Sequence and
+// time of what we send go on as they were.
+func (s *Session) SetRemote(r Remote) {
+	r.Addr = netip.AddrPortFrom(r.Addr.Addr().Unmap(), r.Addr.Port())
+	s.in.setRemote(r, time.Now())
+}
+
+// Answered sets time zero for Frame.Offset. Until then offsets are negative and
+// only their differences mean anything.
+func (s *Session) Answered(at time.Time) { s.answered.Store(&at) }
+
+// offset places a moment in the leg's media.
+func (s *Session) offset(at time.Time) time.Duration {
+	if answered := s.answered.Load(); answered != nil {
+		return at.Sub(*answered)
+	}
+	return at.Sub(s.opened) - 24*time.Hour
+}
+
+// ReadFrame returns the next 20 ms heard. It fails with the error of ctx or
+// with ErrClosed.
+func (s *Session) ReadFrame(ctx context.Context) (telephony.Frame, error) {
+	if err := ctx.Err(); err != nil {
+		return telephony.Frame{}, err
+	}
+	for {
+		f, ok, quiet := s.in.nextFrame(time.Now())
+		if ok {
+			return f, nil
+		}
+		// In discontinuous transmission no packet comes to wake us.
+		var pause <-chan time.Time
+		if quiet > 0 {
+			pause = time.After(quiet)
+		}
+		select {
+		case <-s.in.arrived:
+		case <-pause:
+		case <-ctx.Done():
+			return telephony.Frame{}, ctx.Err()
+		case <-s.closed:
+			return telephony.Frame{}, ErrClosed
+		}
+	}
+}
+
+// WriteFrame sends 20 ms of audio; the caller keeps the pace. A lost frame is
+// passed on as a gap. While the leg is on hold, relayed into, or sending
+// digits, the frame is dropped: something else has the line.
+func (s *Session) WriteFrame(f telephony.Frame) error {
+	if s.isClosed() {
+		return ErrClosed
+	}
+	at, sent := s.out.writeFrame(&f, time.Now())
+	if sent && s.taps.any() {
+		f.Offset = s.offset(at)
+		s.taps.hear(f, true)
+	}
+	return nil
+}
+
+// Digits delivers key presses, each once, when the key is let go. It is closed
+// by Close.
+func (s *Session) Digits() <-chan telephony.Digit { return s.digits }
+
+// Tap hears what ReadFrame hears and, with sent, what is written or relayed to
+// the far end. f must not block and may be called from two goroutines at once.
+func (s *Session) Tap(f func(fr telephony.Frame, sent bool)) (stop func()) { return s.taps.add(f) }
+
+// Idle is the time since the last accepted RTP packet, or since the port was
+// opened when there was none.
+func (s *Session) Idle() time.Duration {
+	return time.Since(s.opened) - time.Duration(s.lastIn.Load())
+}
+
+// Stats counts what came and went.
+func (s *Session) Stats() telephony.MediaStats {
+	lost, jitter := s.in.quality()
+	return telephony.MediaStats{
+		PacketsIn:  s.packetsIn.Load(),
+		PacketsOut: s.packetsOut.Load(),
+		Lost:       lost,
+		Rejected:   s.rejected.Load(),
+		Jitter:     jitter,
+	}
+}
+
+// Close ends the session and gives its port back. It is idempotent and returns
+// when the session's goroutines have ended.
+func (s *Session) Close() {
+	s.closing.Do(func() {
+		close(s.closed)
+		_ = s.conn.Close()
+		_ = s.control.Close()
+		s.running.Wait()
+		s.in.close()
+		s.release()
+	})
+}
+
+func (s *Session) isClosed() bool {
+	select {
+	case <-s.closed:
+		return true
+	default:
+		return false
+	}
+}
+
+// read is the one reader of the socket.
+func (s *Session) read() {
+	packet := make([]byte, 2048)
+	for {
+		n, from, err := s.conn.ReadFromUDPAddrPort(packet)
+		if err != nil {
+			if s.isClosed() || errors.Is(err, net.ErrClosed) {
+				return
+			}
+			// An ICMP error of an earlier send; the socket itself is sound.
+			s.log.Debug("rtp read", "err", err, "local", s.local)
+			select {
+			case <-s.closed:
+				return
+			case <-time.After(telephony.FrameDuration):
+			}
+			continue
+		}
+		s.receive(packet[:n], netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), time.Now())
+	}
+}
+
+// taps is a list that is read for each packet and changed a few times a call.
+type taps struct {
+	mu   sync.Mutex
+	list atomic.Pointer[[]*tap]
+}
+
+type tap struct {
+	hear func(telephony.Frame, bool)
+}
+
+func (t *taps) any() bool {
+	l := t.list.Load()
+	return l != nil && len(*l) > 0
+}
+
+func (t *taps) hear(f telephony.Frame, sent bool) {
+	if l := t.list.Load(); l != nil {
+		for _, tap := range *l {
+			tap.hear(f, sent)
+		}
+	}
+}
+
+func (t *taps) add(f func(telephony.Frame, bool)) (stop func()) {
+	added := &tap{hear: f}
+	t.change(func(l []*tap) []*tap { return append(l, added) })
+	return func() {
+		t.change(func(l []*tap) []*tap {
+			kept := l[:0]
+			for _, other := range l {
+				if other != added {
+					kept = append(kept, other)
+				}
+			}
+			return kept
+		})
+	}
+}
+
+func (t *taps) change(f func(copied []*tap) []*tap) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var copied []*tap
+	if l := t.list.Load(); l != nil {
+		copied = append(copied, *l...)
+	}
+	copied = f(copied)
+	t.list.Store(&copied)
+}
+
+// newStart returns random first values for what we send (RFC 3550 section 5.1).
+func newStart() (ssrc, timestamp uint32, sequence uint16) {
+	return rand.Uint32(), rand.Uint32(), uint16(rand.Uint32())
+}

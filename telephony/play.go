@@ -1,0 +1,50 @@
+package telephony
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// ErrLegEnded is returned when a leg ended before the work on it was done.
+var ErrLegEnded = errors.New("the leg has ended")
+
+// playLate is how late a frame may be before Play gives up catching up. A short
+// hiccup is made good so that the clip keeps its length; after a longer one the
+// rest is shifted, since a burst would be cut off by the far end's buffer and
+// words of a legal notice lost.
+const playLate = 3 * FrameDuration
+
+// Play plays c to leg and returns when the last frame has been played, with the
+// length of what was played. It fails with the error of ctx, with ErrLegEnded,
+// or with the leg's write error.
+func Play(ctx context.Context, leg Leg, c Clip) (played time.Duration, err error) {
+	due := time.Now()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for rest := c.Samples; ; {
+		select {
+		case <-ctx.Done():
+			return played, ctx.Err()
+		case <-leg.Done():
+			return played, ErrLegEnded
+		case <-timer.C:
+		}
+		if len(rest) == 0 {
+			return played, nil
+		}
+		var f Frame
+		n := copy(f.Samples[:], rest)
+		rest = rest[n:]
+		if err := leg.WriteFrame(f); err != nil {
+			return played, err
+		}
+		played += time.Duration(n) * time.Second / 8000
+		now := time.Now()
+		if now.Sub(due) > playLate {
+			due = now
+		}
+		due = due.Add(FrameDuration)
+		timer.Reset(due.Sub(now))
+	}
+}
