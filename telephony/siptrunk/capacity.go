@@ -1,0 +1,177 @@
+package siptrunk
+
+import (
+	"fmt"
+	"math"
+	"sync"
+	"time"
+
+	"dialer"
+	"dialer/telephony"
+)
+
+// A line is a trunk with what it carries now. It outlives changes of the
+// trunk's settings, so that a cap holds over SetTrunks.
+type line struct {
+	mu     sync.Mutex
+	cfg    telephony.Trunk
+	inUse  int
+	tokens float64
+	filled time.Time
+	gone   bool // no longer configured
+}
+
+// newLine returns a line whose bucket is empty: a restart in mid-campaign must
+// not add a burst to the calls that the process before has just placed.
+func newLine(cfg telephony.Trunk, now time.Time) *line {
+	return &line{cfg: cfg, filled: now}
+}
+
+// burst is how many calls may leave at once: a fifth of a second's worth, so
+// that the calls of any second stay close to CPS, and at least one.
+func burst(cps float64) float64 { return max(1, cps/5) }
+
+func (l *line) fill(now time.Time) {
+	if d := now.Sub(l.filled); d > 0 {
+		l.tokens = min(burst(l.cfg.CPS), l.tokens+d.Seconds()*l.cfg.CPS)
+		l.filled = now
+	}
+}
+
+// configure takes new settings; tokens earned so far were earned at the old rate.
+func (l *line) configure(cfg telephony.Trunk, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.fill(now)
+	l.cfg, l.gone = cfg, false
+	l.tokens = min(l.tokens, burst(cfg.CPS))
+}
+
+func (l *line) remove() {
+	l.mu.Lock()
+	l.gone = true
+	l.mu.Unlock()
+}
+
+func (l *line) down() string {
+	switch {
+	case l.gone:
+		return "the trunk was removed"
+	case !l.cfg.Enabled:
+		return "the trunk is disabled"
+	}
+	return ""
+}
+
+// take reserves a channel and a token, or says why it cannot.
+func (l *line) take(now time.Time) (cfg telephony.Trunk, why string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.fill(now)
+	switch {
+	case l.down() != "":
+		return l.cfg, l.down()
+	case l.inUse >= l.cfg.Channels:
+		return l.cfg, fmt.Sprintf("all %d channels of the trunk are in use", l.cfg.Channels)
+	case l.tokens < 1:
+		return l.cfg, fmt.Sprintf("the trunk takes %g calls a second", l.cfg.CPS)
+	}
+	l.inUse++
+	l.tokens--
+	return l.cfg, ""
+}
+
+func (l *line) release() {
+	l.mu.Lock()
+	l.inUse--
+	l.mu.Unlock()
+}
+
+func (l *line) capacity(now time.Time) telephony.Capacity {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.fill(now)
+	c := telephony.Capacity{
+		Up:       l.down() == "",
+		Why:      l.down(),
+		Channels: l.cfg.Channels,
+		InUse:    l.inUse,
+		Tokens:   int(math.Floor(l.tokens)),
+	}
+	if c.Up && c.InUse >= c.Channels {
+		c.Why = "all channels are in use"
+	}
+	return c
+}
+
+// SetTrunks replaces the set of trunks. Calls on trunks that are no longer in
+// it go on; a trunk that stays keeps its counts.
+func (e *Endpoint) SetTrunks(trunks []telephony.Trunk) {
+	now := time.Now()
+	e.mu.Lock()
+	keep := make(map[dialer.TrunkID]*line, len(trunks))
+	for _, t := range trunks {
+		l := e.lines[t.ID]
+		if l == nil {
+			l = newLine(t, now)
+		} else {
+			l.configure(t, now)
+		}
+		keep[t.ID] = l
+	}
+	for id, l := range e.lines {
+		if keep[id] == nil {
+			l.remove()
+		}
+	}
+	e.lines = keep
+	e.mu.Unlock()
+
+	hosts := make([]string, 0, len(trunks))
+	for _, t := range trunks {
+		hosts = append(hosts, t.HostPort())
+	}
+	e.route.setTrunks(hosts)
+}
+
+func (e *Endpoint) line(id dialer.TrunkID) (l *line, draining bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.lines[id], e.draining
+}
+
+// Capacity tells what a trunk can take now.
+func (e *Endpoint) Capacity(id dialer.TrunkID) telephony.Capacity {
+	l, draining := e.line(id)
+	if l == nil {
+		return telephony.Capacity{Why: "no such trunk"}
+	}
+	c := l.capacity(time.Now())
+	if draining {
+		c.Up, c.Why = false, "the dialer is draining"
+	}
+	return c
+}
+
+// A gate lets events pass at a steady rate. CANCELs go through one, since a
+// thousand at once overflow the socket buffers of both sides.
+type gate struct {
+	every time.Duration
+	burst int
+
+	mu   sync.Mutex
+	next time.Time
+}
+
+const cancelsPerSecond = 200
+
+// wait returns how long to wait before the next event may pass.
+func (g *gate) wait(now time.Time) time.Duration {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if earliest := now.Add(-time.Duration(g.burst) * g.every); g.next.Before(earliest) {
+		g.next = earliest
+	}
+	g.next = g.next.Add(g.every)
+	return max(0, g.next.Sub(now))
+}

@@ -1,0 +1,178 @@
+package siptrunk
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+
+	"dialer"
+	"dialer/telephony"
+	"dialer/telephony/media"
+)
+
+// ringTimeout is how long a call may ring when its Invite does not say.
+const ringTimeout = 30 * time.Second
+
+// Dial calls a number over a trunk and blocks until it is answered. A call that
+// is not answered returns a *telephony.DialError.
+//
+// RingTimeout runs from the INVITE and again in full from the first 18x. A
+// trunk that stays silent for NoResponse ends Dial at once; should it answer
+// later, the call is hung up and told to OnGhost. In every other case Dial
+// waits for the trunk's final word, so that its result is complete.
+func (e *Endpoint) Dial(ctx context.Context, inv telephony.Invite) (telephony.Leg, error) {
+	if why := refuse(inv); why != "" {
+		return nil, notSent("%s", why)
+	}
+	l, draining := e.line(inv.Trunk)
+	switch {
+	case draining:
+		return nil, notSent("the dialer is draining")
+	case l == nil:
+		return nil, notSent("there is no trunk %s", inv.Trunk)
+	case ctx.Err() != nil:
+		return nil, notSent("%s", context.Cause(ctx))
+	}
+	cfg, why := l.take(time.Now())
+	if why != "" {
+		return nil, notSent("%s", why)
+	}
+	p, err := e.trunkPeer(ctx, cfg, inv)
+	if err != nil {
+		l.release()
+		return nil, notSent("%s", err)
+	}
+	return e.place(ctx, p, inv, l.release)
+}
+
+// refuse says what is wrong with an invite. Numbers are checked again here: what
+// is not E.164 must never reach a trunk.
+func refuse(inv telephony.Invite) string {
+	switch {
+	case inv.Call == "" || strings.ContainsFunc(string(inv.Call), func(r rune) bool { return !tokenRune(r) }):
+		return "the call has no id that can be a Call-ID"
+	case !inv.To.Valid():
+		return "the number to call is not E.164"
+	case !inv.From.Valid():
+		return "the caller ID is not E.164"
+	}
+	if err := checkHeaders(inv.Headers); err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
+// trunkPeer makes the peer of a call over a trunk.
+func (e *Endpoint) trunkPeer(ctx context.Context, cfg telephony.Trunk, inv telephony.Invite) (peer, error) {
+	p := peer{
+		trunk: cfg.ID, name: string(cfg.ID),
+		username: cfg.Username, password: cfg.Password, realm: cfg.Realm,
+		sources: cfg.MediaSources, fromName: inv.FromName,
+	}
+	var err error
+	if p.codecs, err = media.Codecs(cfg.Codecs); err != nil {
+		return peer{}, err
+	}
+	if p.addr, err = e.route.resolve(ctx, cfg.HostPort()); err != nil {
+		return peer{}, err
+	}
+	if p.ours, err = e.route.ours(p.addr.Addr()); err != nil {
+		return peer{}, err
+	}
+	var at sip.Uri
+	if err := sip.ParseUri("sip:"+cfg.HostPort(), &at); err != nil {
+		return peer{}, err
+	}
+	if at.Port == sip.DefaultUdpPort {
+		at.Port = 0
+	}
+	p.recipient = sip.Uri{Scheme: "sip", User: string(inv.To), Host: at.Host, Port: at.Port}
+	p.to = sip.Uri{Scheme: "sip", User: string(inv.To), Host: at.Host}
+	p.from = sip.Uri{Scheme: "sip", User: string(inv.From), Host: p.ours.String()}
+	if cfg.FromDomain != "" {
+		p.from.Host = cfg.FromDomain
+	}
+	return p, nil
+}
+
+// place opens the audio and sends the INVITE. release is called exactly once.
+func (e *Endpoint) place(ctx context.Context, p peer, inv telephony.Invite, release func()) (telephony.Leg, error) {
+	log := e.log.With("call", string(inv.Call), "trunk", p.name)
+	session, err := e.ports.Open(log)
+	if err != nil {
+		release()
+		return nil, notSent("%s", err)
+	}
+	c := &call{
+		e: e, peer: p, id: inv.Call, log: log, session: session,
+		ring: inv.RingTimeout, headers: inv.Headers,
+		onProgress: inv.OnProgress, onEarly: inv.OnEarlyFrame, release: release,
+	}
+	if c.ring <= 0 {
+		c.ring = ringTimeout
+	}
+	return c.start(ctx)
+}
+
+// Ring calls an agent's phone, where it has registered or at its URI, and
+// returns when it is answered. The INVITE asks the phone to answer by itself.
+func (e *Endpoint) Ring(ctx context.Context, s telephony.Station) (telephony.Leg, error) {
+	if _, draining := e.line(""); draining {
+		return nil, notSent("the dialer is draining")
+	}
+	p, err := e.stationPeer(ctx, s)
+	if err != nil {
+		return nil, notSent("%s", err)
+	}
+	inv := telephony.Invite{
+		Call:        dialer.NewCallID(),
+		RingTimeout: ringTimeout,
+		Headers: map[string]string{ // each maker of phones reads another one
+			"Call-Info":   "<sip:" + hostOf(p.ours) + ">;answer-after=0",
+			"Alert-Info":  "<http://" + hostOf(p.ours) + ">;info=alert-autoanswer;delay=0",
+			"Answer-Mode": "Auto",
+		},
+	}
+	return e.place(ctx, p, inv, func() {})
+}
+
+// stationPeer makes the peer of a call to an agent's phone.
+func (e *Endpoint) stationPeer(ctx context.Context, s telephony.Station) (peer, error) {
+	p := peer{name: s.Extension, codecs: []media.Codec{media.PCMU, media.PCMA}, fromName: "Dialer"}
+	var err error
+	if s.URI != "" {
+		if err = sip.ParseUri(s.URI, &p.recipient); err == nil && (p.recipient.Scheme != "sip" || p.recipient.Host == "") {
+			err = dialer.Fieldf("uri", "%q is not a sip: address", s.URI)
+		}
+		if err == nil {
+			p.addr, err = e.route.resolve(ctx, uriHostPort(p.recipient))
+		}
+	} else {
+		b, ok := e.reg.lookup(s.Extension, time.Now())
+		if !ok {
+			return peer{}, dialer.Errorf(dialer.Unavailable, "the phone of extension %q is not registered", s.Extension)
+		}
+		p.addr = b.flow()
+		err = sip.ParseUri(b.Contact, &p.recipient)
+	}
+	if err != nil {
+		return peer{}, err
+	}
+	if p.ours, err = e.route.ours(p.addr.Addr()); err != nil {
+		return peer{}, err
+	}
+	p.to = sip.Uri{Scheme: "sip", User: p.recipient.User, Host: p.recipient.Host}
+	p.from = sip.Uri{Scheme: "sip", User: "dialer", Host: p.ours.String()}
+	return p, nil
+}
+
+// Reachable reports whether the phone is registered or has a URI.
+func (e *Endpoint) Reachable(s telephony.Station) bool {
+	if s.URI != "" {
+		return true
+	}
+	_, ok := e.reg.lookup(s.Extension, time.Now())
+	return ok
+}

@@ -1,0 +1,481 @@
+package siptrunk
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+
+	"dialer"
+	"dialer/telephony"
+	"dialer/telephony/media"
+)
+
+// A call is one INVITE from its sending to the end of its transaction. Its
+// goroutine alone decides how it ends, so that of an answer and a reason to
+// give up, in whatever order they cross, exactly one wins and the other is
+// cleaned up: a 2xx after giving up is ACKed and BYEd and told as a ghost.
+type call struct {
+	e       *Endpoint
+	peer    peer
+	id      dialer.CallID
+	log     *slog.Logger
+	session *media.Session
+	sdpID   uint64
+	ring    time.Duration
+	headers map[string]string
+
+	onProgress func(telephony.Progress)
+	onEarly    func(telephony.Frame)
+	release    func() // gives the channel back
+
+	invite   *sip.Request
+	tx       sip.ClientTransaction
+	offer    []byte
+	attempts int // challenges answered
+
+	heard inbox // provisional responses in wire order
+
+	placedAt, ringingAt time.Time
+	provisional         bool              // of this transaction
+	early               map[string][]byte // SDP of 18x by To tag
+	stopEarly           func()
+	gaveUp              telephony.Cause // empty while we want the answer
+	why                 string
+	cancelled           bool
+
+	result   chan result
+	reported bool
+	over     chan struct{} // closed when no response is awaited any more
+
+	mu   sync.Mutex
+	acks map[string]*sip.Request // by To tag of the 2xx, to be repeated
+}
+
+type result struct {
+	leg *Leg
+	err *telephony.DialError
+}
+
+// maxEarly is how many forks' SDP is kept.
+const maxEarly = 8
+
+// start sends the INVITE and returns what comes of it. It blocks until the
+// transaction is decided, except that a silent peer ends it after NoResponse.
+func (c *call) start(ctx context.Context) (telephony.Leg, error) {
+	c.result = make(chan result, 1)
+	c.over = make(chan struct{})
+	c.early = map[string][]byte{}
+	c.acks = map[string]*sip.Request{}
+	c.heard.signal = make(chan struct{}, 1)
+	c.placedAt = time.Now()
+	if !c.e.goWork("an INVITE", func() { c.run(ctx) }) {
+		c.session.Close()
+		c.release()
+		return nil, notSent("the dialer is shutting down")
+	}
+	r := <-c.result
+	if r.leg != nil {
+		return r.leg, nil
+	}
+	return nil, r.err
+}
+
+func notSent(format string, args ...any) *telephony.DialError {
+	now := time.Now()
+	return &telephony.DialError{
+		Cause: telephony.CauseNotSent, Reason: fmt.Sprintf(format, args...), PlacedAt: now, EndedAt: now,
+	}
+}
+
+// run is the INVITE machine.
+func (c *call) run(ctx context.Context) {
+	admitted := c.e.sock.peers.add(c.peer.addr.Addr())
+	defer admitted()
+	defer close(c.over)
+	leg := false
+	defer func() {
+		c.forget()
+		if !leg {
+			c.report(c.failed(telephony.CauseFailed, 0, "the call handler failed", 0))
+			c.hush()
+			c.session.Close()
+			c.release()
+		}
+	}()
+
+	c.sdpID = sdpID()
+	c.offer = media.Offer(c.local(), c.sdpID, c.sdpID, c.peer.codecs, media.SendRecv)
+	c.invite = c.e.newInvite(c.peer, c.e.callID(c.id), c.headers, c.offer)
+	if err := c.transact(); err != nil {
+		c.report(c.failed(telephony.CauseUnreachable, 0, err.Error(), 0))
+		return
+	}
+	ring := time.NewTimer(c.ring)
+	defer ring.Stop()
+	silent := time.NewTimer(c.e.cfg.NoResponse)
+	defer silent.Stop()
+	final := time.NewTimer(0)
+	defer final.Stop()
+	<-final.C
+	done, stopping := ctx.Done(), c.e.stopping
+
+	giveUp := func(cause telephony.Cause, why string) {
+		if c.gaveUp == "" {
+			c.gaveUp, c.why = cause, why
+		}
+		if c.provisional && !c.cancelled { // never before a provisional, RFC 3261 9.1
+			c.cancelled = true
+			final.Reset(c.e.finalWait)
+			c.cancel()
+		}
+	}
+	provisionals := func() {
+		for _, res := range c.heard.take() {
+			first := c.ringingAt.IsZero()
+			c.progress(res)
+			silent.Stop()
+			if first && !c.ringingAt.IsZero() {
+				ring.Reset(c.ring) // the person is given the whole time
+			}
+			if c.gaveUp != "" {
+				giveUp(c.gaveUp, c.why)
+			}
+		}
+	}
+	for {
+		select {
+		case <-c.heard.signal:
+			provisionals()
+		case res := <-c.tx.Responses():
+			provisionals() // those that came before it on the wire
+			if res.IsProvisional() {
+				continue // heard by the guard, in order
+			}
+			if isChallenge(res) && c.gaveUp == "" && c.retry(res) {
+				c.provisional = false
+				silent.Reset(c.e.cfg.NoResponse)
+				continue
+			}
+			leg = c.decide(res)
+			return
+		case <-silent.C:
+			if c.provisional {
+				continue
+			}
+			giveUp(telephony.CauseUnreachable, "no response")
+			// The next trunk must not wait for this one; the transaction must.
+			c.report(c.failed(c.gaveUp, 0, "no response", 0))
+		case <-ring.C:
+			giveUp(telephony.CauseNoAnswer, "rang out")
+		case <-done:
+			done = nil
+			giveUp(telephony.CauseCancelled, context.Cause(ctx).Error())
+		case <-stopping:
+			stopping = nil
+			giveUp(telephony.CauseCancelled, "the dialer is shutting down")
+		case <-final.C:
+			c.tx.Terminate()
+			c.report(c.failed(c.gaveUp, 0, c.why+"; CANCEL was not answered", 0))
+			return
+		case <-c.tx.Done():
+			cause := cmp.Or(c.gaveUp, telephony.CauseUnreachable)
+			c.report(c.failed(cause, 0, cmp.Or(c.why, errText(c.tx.Err())), 0))
+			return
+		}
+	}
+}
+
+// transact sends c.invite as a transaction of its own.
+func (c *call) transact() error {
+	branch, _ := c.invite.Via().Params.Get("branch")
+	c.e.mu.Lock()
+	c.e.calls[branch] = c
+	c.e.mu.Unlock()
+	// Not the caller's context: the transaction must outlive a cancelled Dial.
+	tx, err := c.e.client.TransactionRequest(context.Background(), c.invite, asBuilt)
+	if err != nil {
+		return err
+	}
+	c.tx = tx
+	invite := c.invite
+	tx.OnRetransmission(func(res *sip.Response) {
+		defer c.e.survive("a repeated answer")
+		if res.IsSuccess() {
+			c.repeated(invite, res)
+		}
+	})
+	return nil
+}
+
+// forget ends the hearing of provisionals.
+func (c *call) forget() {
+	if c.invite == nil {
+		return
+	}
+	branch, _ := c.invite.Via().Params.Get("branch")
+	c.e.mu.Lock()
+	delete(c.e.calls, branch)
+	c.e.mu.Unlock()
+}
+
+// heard hands a provisional response to its call, in wire order: sipgo's
+// transactions deliver each message in a goroutine of its own.
+func (e *Endpoint) heard(res *sip.Response) {
+	if !res.IsProvisional() || res.CSeq().MethodName != sip.INVITE {
+		return
+	}
+	branch, _ := res.Via().Params.Get("branch")
+	e.mu.Lock()
+	c := e.calls[branch]
+	e.mu.Unlock()
+	if c != nil {
+		c.heard.put(res)
+	}
+}
+
+// progress takes note of one provisional response.
+func (c *call) progress(res *sip.Response) {
+	c.provisional = true
+	if res.StatusCode <= 100 || c.gaveUp != "" {
+		return
+	}
+	now := time.Now()
+	if c.ringingAt.IsZero() {
+		c.ringingAt = now
+	}
+	sdp := sdpOf(res)
+	if tag := toTag(res); sdp != nil && len(c.early) < maxEarly {
+		c.early[tag] = sdp
+		c.listen(sdp)
+	}
+	if c.onProgress != nil {
+		c.onProgress(telephony.Progress{Status: res.StatusCode, Media: sdp != nil, At: now})
+	}
+}
+
+// listen hears early media. An SDP that is wrong does not end the call: the
+// answer brings its own.
+func (c *call) listen(sdp []byte) {
+	remote, err := media.ParseAnswer(sdp, c.peer.codecs)
+	if err != nil {
+		c.log.Debug("early media not usable", "err", err)
+		return
+	}
+	remote.Sources = append(remote.Sources, c.peer.sources...)
+	c.session.SetRemote(remote)
+	if c.onEarly != nil && c.stopEarly == nil {
+		hear := c.onEarly
+		c.stopEarly = c.session.Tap(func(f telephony.Frame, sent bool) {
+			if !sent {
+				hear(f)
+			}
+		})
+	}
+}
+
+func (c *call) hush() {
+	if c.stopEarly != nil {
+		c.stopEarly()
+		c.stopEarly = nil
+	}
+}
+
+// retry answers a challenge with a new INVITE, at most twice.
+func (c *call) retry(res *sip.Response) bool {
+	if c.attempts == 2 {
+		return false
+	}
+	next := c.e.again(c.invite, c.peer.ours, c.invite.CSeq().SeqNo+1)
+	if err := authorize(c.peer, next, res); err != nil {
+		c.log.Warn("challenge not answered", "trunk", c.peer.name, "err", err)
+		return false
+	}
+	c.attempts++
+	c.forget()
+	before := c.invite
+	c.invite = next
+	if err := c.transact(); err != nil {
+		c.log.Warn("cannot send again", "err", err)
+		c.forget()
+		c.invite = before
+		return false
+	}
+	return true
+}
+
+// decide handles the final response and reports whether it became a leg.
+func (c *call) decide(res *sip.Response) (leg bool) {
+	if !res.IsSuccess() {
+		cause, q850 := telephony.CauseOf(res.StatusCode, headerValues(res, "reason"))
+		if res.StatusCode == 408 && c.ringingAt.IsZero() {
+			cause = telephony.CauseUnreachable
+		}
+		reason := res.Reason
+		if c.gaveUp != "" {
+			cause, reason = c.gaveUp, c.why
+		}
+		c.report(c.failed(cause, res.StatusCode, reason, q850))
+		return false
+	}
+	if c.gaveUp != "" {
+		c.kill(c.invite, res)
+		err := c.failed(c.gaveUp, res.StatusCode, c.why+"; answered after that", 0)
+		err.Ghost = true
+		if !c.report(err) {
+			c.e.ghost(c.id, err.EndedAt)
+		}
+		return false
+	}
+	return c.answered(res)
+}
+
+// answered turns a 2xx into a leg, or ends it when it carries no usable audio.
+func (c *call) answered(res *sip.Response) bool {
+	answeredAt := time.Now()
+	c.hush()
+	sdp := sdpOf(res)
+	if sdp == nil {
+		sdp = c.early[toTag(res)]
+	}
+	remote, err := media.Remote{}, errors.New("answered without SDP")
+	if sdp != nil {
+		remote, err = media.ParseAnswer(sdp, c.peer.codecs)
+	}
+	if err != nil {
+		c.kill(c.invite, res)
+		c.report(c.failed(telephony.CauseFailed, res.StatusCode, err.Error(), 0))
+		return false
+	}
+	remote.Sources = append(remote.Sources, c.peer.sources...)
+	d := c.e.newDialog(context.Background(), c.peer, c.invite, res)
+	c.remember(res, d.ack(c.invite.CSeq().SeqNo))
+	c.session.SetRemote(remote)
+	c.session.Answered(answeredAt)
+	c.report(result{leg: c.e.newLeg(c, d, remote, res, answeredAt)})
+	return true
+}
+
+// remember keeps the ACK of a 2xx so that it can be repeated.
+func (c *call) remember(res *sip.Response, ack *sip.Request) {
+	c.mu.Lock()
+	c.acks[toTag(res)] = ack
+	c.mu.Unlock()
+}
+
+// repeated handles a 2xx after the first: the same again, whose ACK was lost,
+// or that of another fork, which is ended (RFC 3261 13.2.2.4).
+func (c *call) repeated(invite *sip.Request, res *sip.Response) {
+	c.mu.Lock()
+	ack, known := c.acks[toTag(res)]
+	full := len(c.acks) > 32
+	c.mu.Unlock()
+	switch {
+	case known:
+		c.e.send(ack)
+	case !full:
+		c.kill(invite, res)
+	}
+}
+
+// kill ACKs a 2xx that nobody wants and hangs it up.
+func (c *call) kill(invite *sip.Request, res *sip.Response) {
+	d := c.e.newDialog(context.Background(), c.peer, invite, res)
+	c.remember(res, d.ack(invite.CSeq().SeqNo))
+	c.e.bye(d, telephony.CauseNormal)
+}
+
+// cancel sends CANCEL when its turn comes, unless the call is decided first.
+func (c *call) cancel() {
+	req := c.e.newCancel(c.invite)
+	turn := c.e.pace.wait(time.Now())
+	c.e.goEnd("a CANCEL", func() {
+		if turn > 0 {
+			t := time.NewTimer(turn)
+			defer t.Stop()
+			select {
+			case <-c.over:
+				return
+			case <-t.C:
+			}
+		}
+		if _, err := c.e.client.Do(context.Background(), req, asBuilt); err != nil {
+			c.log.Debug("CANCEL was not answered", "err", err)
+		}
+	})
+}
+
+// report gives Dial its result; it reports false when Dial has one already.
+func (c *call) report(r any) bool {
+	if c.reported {
+		return false
+	}
+	c.reported = true
+	switch r := r.(type) {
+	case result:
+		c.result <- r
+	case *telephony.DialError:
+		c.result <- result{err: r}
+	}
+	return true
+}
+
+func (c *call) failed(cause telephony.Cause, status int, reason string, q850 int) *telephony.DialError {
+	return &telephony.DialError{
+		Cause: cause, SIPStatus: status, Q850: q850, Reason: reason,
+		PlacedAt: c.placedAt, RingingAt: c.ringingAt, EndedAt: time.Now(),
+	}
+}
+
+func errText(err error) string {
+	if err == nil {
+		return "the transaction ended"
+	}
+	return err.Error()
+}
+
+// sdpID returns a session id that fits a signed 64 bit integer with room for
+// versions: some peers refuse larger ones.
+func sdpID() uint64 {
+	var b [8]byte
+	rand.Read(b[:]) // never fails
+	return binary.BigEndian.Uint64(b[:]) >> 3
+}
+
+// An inbox holds provisional responses until the call's goroutine takes them.
+type inbox struct {
+	signal chan struct{}
+
+	mu    sync.Mutex
+	queue []*sip.Response
+}
+
+// maxQueued bounds what a peer can make us keep; provisionals repeat.
+const maxQueued = 256
+
+func (b *inbox) put(res *sip.Response) {
+	b.mu.Lock()
+	if len(b.queue) < maxQueued {
+		b.queue = append(b.queue, res)
+	}
+	b.mu.Unlock()
+	select {
+	case b.signal <- struct{}{}:
+	default:
+	}
+}
+
+func (b *inbox) take() []*sip.Response {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	q := b.queue
+	b.queue = nil
+	return q
+}

@@ -1,0 +1,280 @@
+package siptrunk
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+
+	"dialer/telephony"
+	"dialer/telephony/media"
+)
+
+// A Leg is one answered call.
+type Leg struct {
+	e       *Endpoint
+	d       *dialog
+	session *media.Session
+	log     *slog.Logger
+	sdpID   uint64
+	release func()   // gives the channel back
+	leave   []func() // takes the far end off the list of known hosts
+
+	digits  chan telephony.Digit
+	pressed chan telephony.Digit // by INFO
+	done    chan struct{}
+	timer   sessionTimer
+
+	// liveSince is when RTP was last expected to begin, Unix nanoseconds: the
+	// answer or the end of a hold; 0 while on hold.
+	liveSince atomic.Int64
+
+	mu         sync.Mutex
+	info       telephony.Info
+	sdpVersion uint64
+	offering   bool    // our own re-INVITE or UPDATE is in flight
+	answering  *answer // the re-INVITE whose ACK is awaited
+	ended      bool
+}
+
+var (
+	_ telephony.Leg     = (*Leg)(nil)
+	_ telephony.Relayer = (*Leg)(nil)
+)
+
+// newLeg makes the leg of an answered call and starts its goroutine.
+func (e *Endpoint) newLeg(c *call, d *dialog, remote media.Remote, res *sip.Response, at time.Time) *Leg {
+	l := &Leg{
+		e: e, d: d, session: c.session, log: c.log, sdpID: c.sdpID, sdpVersion: c.sdpID, release: c.release,
+		digits:  make(chan telephony.Digit, 32),
+		pressed: make(chan telephony.Digit, 8),
+		done:    make(chan struct{}),
+		info: telephony.Info{
+			Call: c.id, Trunk: c.peer.trunk,
+			PlacedAt: c.placedAt, RingingAt: c.ringingAt, AnsweredAt: at,
+		},
+	}
+	l.timer.init(res)
+	l.live(remote, at)
+	for _, host := range d.hosts() {
+		l.leave = append(l.leave, e.sock.peers.add(host))
+	}
+	e.mu.Lock()
+	e.dialogs[dialogKey(d.callID, d.localTag)] = l
+	e.mu.Unlock()
+	if !e.goWork("a leg", l.supervise) {
+		close(l.digits)
+		l.Hangup(telephony.CauseCancelled)
+	}
+	return l
+}
+
+func dialogKey(callID, localTag string) string { return callID + "\x00" + localTag }
+
+// live notes whether RTP is to be expected from now on.
+func (l *Leg) live(r media.Remote, now time.Time) {
+	if !r.Send || !r.Receive {
+		l.liveSince.Store(0)
+		return
+	}
+	l.liveSince.CompareAndSwap(0, now.UnixNano())
+}
+
+// supervise runs as long as the leg: it passes on digits, hangs up a leg whose
+// media or time has run out, and keeps the session timer.
+func (l *Leg) supervise() {
+	defer close(l.digits)
+	tick := time.NewTicker(min(time.Second, l.e.cfg.MediaTimeout/4))
+	defer tick.Stop()
+	var longest <-chan time.Time
+	if max := l.e.cfg.MaxCall; max > 0 && !l.d.peer.phone() {
+		t := time.NewTimer(max)
+		defer t.Stop()
+		longest = t.C
+	}
+	heard := l.session.Digits()
+	for {
+		select {
+		case <-l.done:
+			return
+		case d, ok := <-heard:
+			if !ok {
+				heard = nil
+				continue
+			}
+			l.press(d)
+		case d := <-l.pressed:
+			l.press(d)
+		case <-longest:
+			l.end(telephony.Caller, telephony.CauseNormal, 0, "the longest call was reached", true)
+		case now := <-tick.C:
+			if l.silent(now) {
+				l.end(telephony.Network, telephony.CauseMediaLost, 0, "no RTP", true)
+				continue
+			}
+			l.keepSession(now)
+		}
+	}
+}
+
+// press delivers a digit. A reader that is 32 presses behind loses the next.
+func (l *Leg) press(d telephony.Digit) {
+	select {
+	case l.digits <- d:
+	default:
+	}
+}
+
+func (l *Leg) silent(now time.Time) bool {
+	since := l.liveSince.Load()
+	if since == 0 {
+		return false
+	}
+	idle := min(l.session.Idle(), now.Sub(time.Unix(0, since)))
+	return idle > l.e.cfg.MediaTimeout
+}
+
+// ReadFrame returns the next 20 ms heard.
+func (l *Leg) ReadFrame(ctx context.Context) (telephony.Frame, error) {
+	return l.session.ReadFrame(ctx)
+}
+
+// WriteFrame sends 20 ms.
+func (l *Leg) WriteFrame(f telephony.Frame) error { return l.session.WriteFrame(f) }
+
+// Digits delivers key presses, by RTP (RFC 4733) and by INFO.
+func (l *Leg) Digits() <-chan telephony.Digit { return l.digits }
+
+// SendDigits presses keys towards the far end (RFC 4733).
+func (l *Leg) SendDigits(ctx context.Context, keys string) error {
+	return l.session.SendDigits(ctx, keys)
+}
+
+// Tap hears what ReadFrame hears and what is sent.
+func (l *Leg) Tap(f func(fr telephony.Frame, sent bool)) (stop func()) { return l.session.Tap(f) }
+
+// Relay joins both directions with another leg of this package.
+func (l *Leg) Relay(to telephony.Leg) (stop func(), ok bool) {
+	other, ok := to.(*Leg)
+	if !ok {
+		return nil, false
+	}
+	return l.session.Relay(other.session), true
+}
+
+// Done is closed when either side has hung up.
+func (l *Leg) Done() <-chan struct{} { return l.done }
+
+// Info says what is known of the leg.
+func (l *Leg) Info() telephony.Info {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	info := l.info
+	if !l.ended {
+		info.Media = l.session.Stats()
+	}
+	return info
+}
+
+// Dialog returns what EndOrphan needs to end the call from another process.
+func (l *Leg) Dialog() []byte {
+	l.mu.Lock()
+	answered, ended := l.info.AnsweredAt, l.ended
+	l.mu.Unlock()
+	if ended {
+		return nil
+	}
+	return l.d.save(answered)
+}
+
+// Hangup ends the leg.
+func (l *Leg) Hangup(cause telephony.Cause) {
+	side := telephony.Caller
+	if cause == telephony.CauseMediaLost || cause == telephony.CauseUnreachable {
+		side = telephony.Network
+	}
+	l.end(side, cause, 0, "", true)
+}
+
+// end ends the leg once. With bye the far end is told; its answer is awaited in
+// the background, and the channel counts as used until then.
+func (l *Leg) end(by telephony.Side, cause telephony.Cause, q850 int, reason string, bye bool) {
+	l.mu.Lock()
+	if l.ended {
+		l.mu.Unlock()
+		return
+	}
+	l.ended = true
+	l.info.EndedAt, l.info.EndedBy = time.Now(), by
+	l.info.Cause, l.info.Q850, l.info.Reason = cause, q850, reason
+	l.info.SIPStatus = 200
+	l.info.Media = l.session.Stats()
+	l.mu.Unlock()
+	close(l.done)
+	l.e.goEnd("hanging up", func() {
+		l.session.Close() // not in the caller's goroutine, which may be a tap's
+		if bye {
+			l.e.hangUp(l.d, cause, byeWait)
+		}
+		l.e.mu.Lock()
+		delete(l.e.dialogs, dialogKey(l.d.callID, l.d.localTag))
+		l.e.mu.Unlock()
+		for _, leave := range l.leave {
+			leave()
+		}
+		l.release()
+	})
+}
+
+// byeWait is how long a leg's channel counts as used while its BYE is not
+// answered; the BYE itself is repeated for 32 s.
+const byeWait = 2 * time.Second
+
+// hangUp sends BYE and waits for the answer, but no longer than wait; the
+// transaction goes on without us.
+func (e *Endpoint) hangUp(d *dialog, cause telephony.Cause, wait time.Duration) {
+	answered := make(chan struct{})
+	e.goEnd("a BYE", func() {
+		defer close(answered)
+		e.sendBye(d, cause)
+	})
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	select {
+	case <-answered:
+	case <-t.C:
+	}
+}
+
+// bye hangs up in the background.
+func (e *Endpoint) bye(d *dialog, cause telephony.Cause) {
+	e.goEnd("a BYE", func() { e.sendBye(d, cause) })
+}
+
+func (e *Endpoint) sendBye(d *dialog, cause telephony.Cause) {
+	for _, host := range d.hosts() {
+		defer e.sock.peers.add(host)()
+	}
+	req := d.build(sip.BYE, 0)
+	req.AppendHeader(reasonHeader(cause))
+	res, err := d.do(context.Background(), req)
+	switch call := string(callOf(d.callID)); {
+	case err != nil:
+		e.log.Warn("BYE was not answered", "trunk", d.peer.name, "call", call, "err", err)
+	case !res.IsSuccess() && res.StatusCode != 481:
+		e.log.Warn("BYE was refused", "trunk", d.peer.name, "call", call, "status", res.StatusCode)
+	}
+}
+
+// local is the address that stands in our SDP.
+func (c *call) local() netip.AddrPort {
+	return netip.AddrPortFrom(c.peer.ours, c.session.Local().Port())
+}
+
+func (l *Leg) local() netip.AddrPort {
+	return netip.AddrPortFrom(l.d.peer.ours, l.session.Local().Port())
+}

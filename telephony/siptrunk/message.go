@@ -1,0 +1,303 @@
+package siptrunk
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base32"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"github.com/emiago/sipgo"
+	"github.com/emiago/sipgo/sip"
+
+	"dialer"
+	"dialer/telephony"
+	"dialer/telephony/media"
+)
+
+// allow are the methods that we answer.
+const allow = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE"
+
+// asBuilt tells sipgo to send a request as it is.
+func asBuilt(*sipgo.Client, *sip.Request) error { return nil }
+
+// A peer is whom a call goes to: a trunk or an agent's phone.
+type peer struct {
+	trunk     dialer.TrunkID // empty for a phone
+	name      string         // for logs
+	addr      netip.AddrPort // where the INVITE goes
+	ours      netip.Addr     // our address as the peer sees it
+	username  string
+	password  string
+	realm     string
+	codecs    []media.Codec
+	sources   []netip.Prefix
+	from, to  sip.Uri
+	fromName  string
+	recipient sip.Uri
+}
+
+// phone reports whether the peer is an agent's phone.
+func (p peer) phone() bool { return p.trunk == "" }
+
+func (e *Endpoint) contact(p peer) sip.Uri {
+	return sip.Uri{Scheme: "sip", User: "dialer", Host: p.ours.String(), Port: e.laddr.Port}
+}
+
+// callID makes the Call-ID of a call: the call's own id, so that a trace is
+// found by it, and 100 bits that only this process can make.
+func (e *Endpoint) callID(id dialer.CallID) string {
+	mac := hmac.New(sha256.New, e.key)
+	mac.Write([]byte(id))
+	return string(id) + "@" + lower32.EncodeToString(mac.Sum(nil))[:20]
+}
+
+// callOf is the inverse of callID.
+func callOf(callID string) dialer.CallID {
+	id, _, _ := strings.Cut(callID, "@")
+	return dialer.CallID(id)
+}
+
+var lower32 = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
+
+// newTag returns 120 random bits for a tag or a branch.
+func newTag() string {
+	b := make([]byte, 15)
+	rand.Read(b) // never fails
+	return lower32.EncodeToString(b)
+}
+
+// via returns a fresh Via; its branch names the transaction.
+func (e *Endpoint) via(ours netip.Addr) *sip.ViaHeader {
+	v := &sip.ViaHeader{
+		ProtocolName: "SIP", ProtocolVersion: "2.0", Transport: "UDP",
+		Host: hostOf(ours), Port: e.laddr.Port,
+	}
+	v.Params.Add("branch", sip.RFC3261BranchMagicCookie+"."+newTag())
+	v.Params.Add("rport", "")
+	return v
+}
+
+func hostOf(a netip.Addr) string {
+	if a.Is6() {
+		return "[" + a.String() + "]"
+	}
+	return a.String()
+}
+
+// request builds what every request has. The order is the order on the wire.
+func (e *Endpoint) request(method sip.RequestMethod, to netip.AddrPort, ours netip.Addr, recipient sip.Uri,
+	from *sip.FromHeader, toHeader *sip.ToHeader, callID string, cseq uint32) *sip.Request {
+
+	req := sip.NewRequest(method, recipient)
+	req.AppendHeader(e.via(ours))
+	forwards := sip.MaxForwardsHeader(70)
+	req.AppendHeader(&forwards)
+	req.AppendHeader(from)
+	req.AppendHeader(toHeader)
+	id := sip.CallIDHeader(callID)
+	req.AppendHeader(&id)
+	req.AppendHeader(&sip.CSeqHeader{SeqNo: cseq, MethodName: method})
+	req.AppendHeader(sip.NewHeader("User-Agent", "dialer"))
+	req.SetTransport("UDP")
+	req.SetDestination(to.String())
+	req.Laddr = e.laddr // else sipgo opens a socket of its own when Contact differs
+	req.SetBody(nil)
+	return req
+}
+
+// newInvite builds the INVITE of a call.
+func (e *Endpoint) newInvite(p peer, callID string, headers map[string]string, sdp []byte) *sip.Request {
+	from := &sip.FromHeader{DisplayName: displayName(p.fromName), Address: p.from}
+	from.Params.Add("tag", newTag())
+	req := e.request(sip.INVITE, p.addr, p.ours, p.recipient, from, &sip.ToHeader{Address: p.to}, callID, 1)
+	req.AppendHeader(&sip.ContactHeader{Address: e.contact(p)})
+	req.AppendHeader(sip.NewHeader("Allow", allow))
+	req.AppendHeader(sip.NewHeader("Supported", "timer"))
+	names := make([]string, 0, len(headers))
+	for name := range headers {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		req.AppendHeader(sip.NewHeader(name, headers[name]))
+	}
+	setSDP(req, sdp)
+	return req
+}
+
+func setSDP(msg sip.Message, sdp []byte) {
+	contentType := sip.ContentTypeHeader("application/sdp")
+	msg.AppendHeader(&contentType)
+	msg.SetBody(sdp)
+}
+
+// again makes a request that was challenged ready to be sent once more.
+func (e *Endpoint) again(req *sip.Request, ours netip.Addr, cseq uint32) *sip.Request {
+	next := req.Clone()
+	next.RemoveHeader("Via")
+	next.PrependHeader(e.via(ours))
+	next.CSeq().SeqNo = cseq
+	return next
+}
+
+// newCancel builds the CANCEL of an INVITE (RFC 3261 9.1): same Request-URI,
+// top Via, Call-ID, From, To and CSeq number.
+func (e *Endpoint) newCancel(invite *sip.Request) *sip.Request {
+	req := sip.NewRequest(sip.CANCEL, *invite.Recipient.Clone())
+	req.AppendHeader(invite.Via().Clone())
+	forwards := sip.MaxForwardsHeader(70)
+	req.AppendHeader(&forwards)
+	for _, name := range []string{"Route", "From", "To", "Call-ID"} {
+		sip.CopyHeaders(name, invite, req)
+	}
+	req.AppendHeader(&sip.CSeqHeader{SeqNo: invite.CSeq().SeqNo, MethodName: sip.CANCEL})
+	req.AppendHeader(sip.NewHeader("User-Agent", "dialer"))
+	req.SetTransport("UDP")
+	req.SetDestination(invite.Destination())
+	req.Laddr = e.laddr
+	req.SetBody(nil)
+	return req
+}
+
+// displayName makes text fit for a quoted string: control characters go,
+// quotes are escaped, and what could end the address is replaced.
+func displayName(s string) string {
+	var b strings.Builder
+	n := 0
+	for _, r := range s {
+		switch {
+		case n == 64:
+			return b.String()
+		case unicode.IsControl(r) || r == unicode.ReplacementChar:
+			continue
+		case r == '"' || r == '\\':
+			b.WriteByte('\\')
+			b.WriteRune(r)
+		case r == '<' || r == '>' || r == '@' || r == ';':
+			b.WriteByte(' ')
+		default:
+			b.WriteRune(r)
+		}
+		n++
+	}
+	return b.String()
+}
+
+// headerSafe reports whether a value may stand in a header as it is.
+func headerSafe(s string) bool {
+	return len(s) <= 1024 && !strings.ContainsFunc(s, func(r rune) bool {
+		return unicode.IsControl(r) && r != '\t' || r == unicode.ReplacementChar
+	})
+}
+
+// ownHeaders are those that an Invite may not set: we do.
+var ownHeaders = []string{
+	"via", "v", "from", "f", "to", "t", "call-id", "i", "cseq", "contact", "m", "route", "record-route",
+	"max-forwards", "content-type", "c", "content-length", "l", "content-encoding", "e", "allow",
+	"supported", "k", "require", "proxy-require", "authorization", "proxy-authorization", "user-agent",
+	"session-expires", "x", "min-se",
+}
+
+// checkHeaders refuses headers that would change the request's meaning or
+// carry a line break into it.
+func checkHeaders(headers map[string]string) error {
+	if len(headers) > 32 {
+		return fmt.Errorf("%d extra headers are too many: at most 32", len(headers))
+	}
+	for name, value := range headers {
+		switch {
+		case name == "" || len(name) > 64 || strings.ContainsFunc(name, func(r rune) bool { return !tokenRune(r) }):
+			return fmt.Errorf("header name %q is not a token", name)
+		case slices.Contains(ownHeaders, strings.ToLower(name)):
+			return fmt.Errorf("header %s is set by the dialer and may not be given", name)
+		case !headerSafe(value):
+			return fmt.Errorf("header %s has a control character or is longer than 1024 bytes", name)
+		}
+	}
+	return nil
+}
+
+func tokenRune(r rune) bool {
+	return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-.!%*_+`'~", r)
+}
+
+// tagOf returns the tag of a From or To header's parameters.
+func tagOf(params sip.HeaderParams) string {
+	tag, _ := params.Get("tag")
+	return tag
+}
+
+func toTag(msg sip.Message) string {
+	if to := msg.To(); to != nil {
+		return tagOf(to.Params)
+	}
+	return ""
+}
+
+func fromTag(msg sip.Message) string {
+	if from := msg.From(); from != nil {
+		return tagOf(from.Params)
+	}
+	return ""
+}
+
+// headerValues joins all headers of a name, as RFC 3261 7.3.1 allows.
+func headerValues(msg sip.Message, names ...string) string {
+	var values []string
+	for _, name := range names {
+		for _, h := range msg.GetHeaders(name) {
+			values = append(values, h.Value())
+		}
+	}
+	return strings.Join(values, ",")
+}
+
+func contentType(msg sip.Message) string {
+	value, _, _ := strings.Cut(headerValues(msg, "content-type", "c"), ";")
+	return strings.ToLower(strings.TrimSpace(value))
+}
+
+// sdpOf returns the message's SDP, or nil.
+func sdpOf(msg sip.Message) []byte {
+	if ct := contentType(msg); len(msg.Body()) > 0 && (ct == "application/sdp" || ct == "") {
+		return msg.Body()
+	}
+	return nil
+}
+
+// sourceOf returns the address that a message came from.
+func sourceOf(msg sip.Message) netip.AddrPort {
+	a, _ := netip.ParseAddrPort(msg.Source())
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+}
+
+// uriHostPort is where a URI points to: its host, and its port or 5060.
+func uriHostPort(u sip.Uri) string {
+	host := strings.Trim(u.Host, "[]")
+	port := u.Port
+	if port == 0 {
+		port = sip.DefaultUdpPort
+	}
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	return host + ":" + strconv.Itoa(port)
+}
+
+// reasonHeader tells the peer why we hang up (RFC 3326).
+func reasonHeader(c telephony.Cause) sip.Header {
+	switch c {
+	case telephony.CauseMediaLost:
+		return sip.NewHeader("Reason", `Q.850;cause=41;text="no RTP"`)
+	case telephony.CauseFailed:
+		return sip.NewHeader("Reason", `Q.850;cause=31;text="call failed"`)
+	default:
+		return sip.NewHeader("Reason", `Q.850;cause=16;text="Normal call clearing"`)
+	}
+}

@@ -1,0 +1,288 @@
+// Package siptrunk carries calls over real SIP and RTP. It places calls to
+// trunks and rings agents' phones, and it is the registrar those phones
+// register with. It stands on sipgo's transport and transactions; the INVITE
+// machine, the dialog and the registrar are its own, because a dialer must know
+// of every answer, also of one that crosses its CANCEL: an answered call that
+// nobody counts is a call to a person who hears nothing.
+//
+// It does not take inbound calls, does not choose trunks and does not retry.
+// UDP only.
+//
+// Entry points: New, Endpoint.Run, Endpoint.SetTrunks, Endpoint.Dial,
+// Endpoint.Ring.
+//
+// Goroutines: Run owns the socket's reader, two registrar workers and the
+// resolver's refresh; each INVITE has one until its transaction is over; each
+// answered leg has one until it ends; each request inside a dialog has one
+// until it is answered. Run waits for all of them.
+package siptrunk
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/emiago/sipgo"
+	"github.com/emiago/sipgo/sip"
+
+	"dialer"
+	"dialer/telephony"
+	"dialer/telephony/media"
+)
+
+// Config says where an Endpoint listens and how long it waits.
+type Config struct {
+	// Listen is the UDP address for SIP; port 0 takes any free one.
+	Listen netip.AddrPort
+	// External stands in Contact, Via and SDP. The zero Addr means the address
+	// of Listen or, when that is unspecified, of the route to the peer.
+	External netip.Addr
+	// RTPLow and RTPHigh bound the ports for audio, both inclusive.
+	RTPLow, RTPHigh int
+	// Realm is what agents' phones are challenged with.
+	Realm string
+	Log   *slog.Logger
+	// NoResponse is how long a peer may stay silent, without even 100 Trying.
+	NoResponse time.Duration
+	// MediaTimeout is how long an answered leg may stay without RTP.
+	MediaTimeout time.Duration
+	// MaxCall ends the longest calls of trunks; zero means no limit. Agents'
+	// legs stay up for a shift and have none.
+	MaxCall time.Duration
+	// Credentials looks up an agent's phone: ha1 is the hexadecimal MD5 of
+	// "user:realm:password". Nil refuses every REGISTER.
+	Credentials func(ctx context.Context, username string) (ha1 string, ok bool, err error)
+	// Bindings keeps registrations over a restart; nil keeps them in memory.
+	Bindings BindingStore
+	// OnGhost hears of a call that was answered after Dial had returned
+	// without it. The answer was ACKed and BYEd. It must not block.
+	OnGhost func(call dialer.CallID, at time.Time)
+}
+
+// DefaultConfig listens on 0.0.0.0:5080 and uses the ports 20000 to 29999.
+func DefaultConfig() Config {
+	return Config{
+		Listen:       netip.MustParseAddrPort("0.0.0.0:5080"),
+		RTPLow:       20000,
+		RTPHigh:      29999,
+		Realm:        "dialer",
+		NoResponse:   4 * time.Second,
+		MediaTimeout: 10 * time.Second,
+		MaxCall:      time.Hour,
+	}
+}
+
+// Validate returns the first mistake as an Invalid *dialer.Error, or nil.
+func (c Config) Validate() error {
+	switch {
+	case !c.Listen.IsValid():
+		return dialer.Fieldf("listen", "is not set: give ip:port, for example 0.0.0.0:5080")
+	case c.External.IsValid() && c.External.IsUnspecified():
+		return dialer.Fieldf("external", "%s cannot be reached: give the address that peers send to, or leave it out", c.External)
+	case c.RTPLow < 1024 || c.RTPHigh > 65535 || c.RTPHigh-c.RTPLow < 3:
+		return dialer.Fieldf("rtp_ports", "%d-%d is not a range of at least two port pairs between 1024 and 65535", c.RTPLow, c.RTPHigh)
+	case c.Realm == "" || !headerSafe(c.Realm):
+		return dialer.Fieldf("realm", "is empty or has a character that may not stand in a SIP header")
+	case c.NoResponse < 0 || c.MediaTimeout < 0 || c.MaxCall < 0:
+		return dialer.Fieldf("no_response", "no_response, media_timeout and max_call may not be negative")
+	}
+	return nil
+}
+
+// Endpoint is one SIP user agent: telephony.Carrier, telephony.Stations and
+// telephony.OrphanReaper. Create one with New and run it.
+type Endpoint struct {
+	cfg    Config
+	log    *slog.Logger
+	sock   *socket
+	laddr  sip.Addr
+	ua     *sipgo.UserAgent
+	client *sipgo.Client
+	ports  *media.Ports
+	route  *router
+	reg    *registrar
+	pace   *gate // paces CANCEL
+	key    []byte
+
+	// finalWait is how long a cancelled INVITE may stay without its final
+	// response: 64*T1 and some time for the pacing of CANCEL.
+	finalWait time.Duration
+
+	mu       sync.Mutex
+	lines    map[dialer.TrunkID]*line
+	dialogs  map[string]*Leg  // by Call-ID and local tag
+	calls    map[string]*call // by the branch of the INVITE in flight
+	strays   map[string]time.Time
+	draining bool
+
+	stopping chan struct{}
+	work     tasks
+}
+
+var (
+	_ telephony.Carrier      = (*Endpoint)(nil)
+	_ telephony.Stations     = (*Endpoint)(nil)
+	_ telephony.OrphanReaper = (*Endpoint)(nil)
+)
+
+// maxDatagram lifts sipgo's limit of 1,300 bytes: an INVITE with a few extra
+// headers is larger, and IP fragments it where it must.
+const maxDatagram = 16 << 10
+
+// init sets sipgo's limit, a package variable, before any goroutine reads it.
+func init() { sip.UDPMTUSize = maxDatagram + 200 }
+
+// New opens the socket. Nothing is read from it before Run.
+func New(cfg Config) (*Endpoint, error) {
+	cfg.NoResponse = cmp.Or(cfg.NoResponse, 4*time.Second)
+	cfg.MediaTimeout = cmp.Or(cfg.MediaTimeout, 10*time.Second)
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	e := &Endpoint{
+		cfg:       cfg,
+		log:       cfg.Log,
+		key:       make([]byte, 32),
+		finalWait: 40 * time.Second,
+		pace:      &gate{every: time.Second / cancelsPerSecond, burst: 20},
+		lines:     map[dialer.TrunkID]*line{},
+		dialogs:   map[string]*Leg{},
+		calls:     map[string]*call{},
+		strays:    map[string]time.Time{},
+		stopping:  make(chan struct{}),
+	}
+	rand.Read(e.key) // never fails
+
+	network := "udp"
+	if cfg.Listen.Addr().Is4() {
+		network = "udp4" // "udp" would make 0.0.0.0 a dual-stack [::]
+	}
+	conn, err := net.ListenUDP(network, net.UDPAddrFromAddrPort(cfg.Listen))
+	if err != nil {
+		return nil, fmt.Errorf("siptrunk: cannot listen for SIP on %s: %w", cfg.Listen, err)
+	}
+	if err := conn.SetReadBuffer(readBuffer); err != nil {
+		e.log.Warn("cannot enlarge the SIP read buffer", "err", err)
+	}
+	local := conn.LocalAddr().(*net.UDPAddr)
+	e.laddr = sip.Addr{IP: local.IP, Port: local.Port}
+	e.sock = newSocket(conn, e)
+	e.route = newRouter(cfg, e.sock.peers)
+	e.reg = newRegistrar(e)
+
+	e.ports, err = media.NewPorts(cfg.Listen.Addr(), cfg.RTPLow, cfg.RTPHigh)
+	if err == nil {
+		err = e.openUA()
+	}
+	if err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("siptrunk: %w", err)
+	}
+	return e, nil
+}
+
+// openUA puts sipgo's layers over the socket.
+func (e *Endpoint) openUA() error {
+	quiet := slog.New(quietHandler{e.log.Handler()})
+	ua, err := sipgo.NewUA(
+		sipgo.WithUserAgent("dialer"),
+		sipgo.WithUserAgentTransportLayerOptions(sip.WithTransportLayerLogger(quiet)),
+		sipgo.WithUserAgentTransactionLayerOptions(
+			sip.WithTransactionLayerLogger(quiet),
+			sip.WithTransactionLayerUnhandledResponseHandler(e.strayResponse),
+		),
+	)
+	if err != nil {
+		return err
+	}
+	server, err := sipgo.NewServer(ua, sipgo.WithServerLogger(quiet))
+	if err != nil {
+		return err
+	}
+	server.OnNoRoute(e.handle)
+	e.ua = ua
+	e.client, err = sipgo.NewClient(ua, sipgo.WithClientLogger(quiet))
+	return err
+}
+
+// Addr returns the address that SIP is heard on.
+func (e *Endpoint) Addr() netip.AddrPort {
+	a := e.sock.LocalAddr().(*net.UDPAddr).AddrPort()
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+}
+
+// shutdownWait bounds how long Run waits for peers that do not answer BYE or
+// CANCEL once its context has ended.
+const shutdownWait = 5 * time.Second
+
+// Run serves until ctx ends; then it hangs up every leg, cancels every call,
+// waits for the answers for at most five seconds and closes the sockets.
+func (e *Endpoint) Run(ctx context.Context) error {
+	defer e.sock.Close()
+	if err := e.reg.load(ctx); err != nil {
+		return fmt.Errorf("siptrunk: cannot load phone registrations: %w", err)
+	}
+	work, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	var own sync.WaitGroup
+	served := make(chan error, 1)
+	own.Go(func() { served <- e.ua.TransportLayer().ServeUDP(e.sock) })
+	own.Go(func() { e.reg.work(work) })
+	own.Go(func() { e.reg.work(work) })
+	own.Go(func() { e.route.refresh(work) })
+	e.log.Info("SIP is up", "listen", e.Addr().String())
+
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-served:
+		err = fmt.Errorf("siptrunk: the SIP socket failed: %w", cmp.Or(err, errors.New("closed")))
+	}
+	e.shutdown()
+	stop()
+	e.ua.Close()
+	e.sock.Close()
+	own.Wait()
+	<-e.work.idle() // closing the user agent has ended every transaction
+	return err
+}
+
+// shutdown hangs up and cancels everything and waits for the answers.
+func (e *Endpoint) shutdown() {
+	e.mu.Lock()
+	e.draining = true
+	legs := slices.Collect(maps.Values(e.dialogs))
+	e.mu.Unlock()
+	e.work.close()
+	close(e.stopping)
+	for _, l := range legs {
+		l.Hangup(telephony.CauseNormal)
+	}
+	timeout := time.NewTimer(shutdownWait)
+	defer timeout.Stop()
+	select {
+	case <-e.work.idle():
+	case <-timeout.C:
+		e.log.Warn("some SIP peers did not answer while hanging up")
+	}
+}
+
+// Drain makes every later Dial and Ring fail with CauseNotSent. Calls that are
+// up go on.
+func (e *Endpoint) Drain() {
+	e.mu.Lock()
+	e.draining = true
+	e.mu.Unlock()
+}
