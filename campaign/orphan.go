@@ -1,0 +1,61 @@
+package campaign
+
+import (
+	"cmp"
+	"time"
+
+	"dialer"
+	"dialer/compliance"
+	"dialer/telephony"
+)
+
+// Interrupt closes an attempt whose process died, with the facts that tell of
+// it. What was answered by a person, or by nobody knows whom, and has no agent
+// on record counts as abandoned: a crash never lowers the count.
+func Interrupt(c Call, now time.Time) (Call, []dialer.Fact) {
+	var facts []dialer.Fact
+	switch {
+	case c.AnsweredAt.IsZero():
+		c.Class = compliance.ClassFailed
+	case !c.ConnectedAt.IsZero():
+		c.Class = cmp.Or(c.Class, compliance.ClassConnected)
+	case c.AnsweredBy == compliance.AnsweredByMachine || c.AnsweredBy == compliance.AnsweredByFax:
+		c.Class = compliance.ClassMachine
+	default:
+		if !c.Class.Abandoned() {
+			c.Class = compliance.ClassAbandonedSilent
+			facts = append(facts, dialer.CallAbandoned{Class: string(c.Class)})
+		}
+		c.AnsweredBy = cmp.Or(c.AnsweredBy, "unknown")
+		c.AnsweredBySource = cmp.Or(c.AnsweredBySource, "none")
+	}
+	c.Version++
+	c.State, c.Outcome = Ended, OutcomeInterrupted
+	c.EndedAt, c.EndedBy, c.Cause = now, telephony.Caller, telephony.CauseFailed
+	end := dialer.CallEnded{
+		Outcome: string(c.Outcome), EndedBy: string(c.EndedBy), Class: string(c.Class),
+	}
+	if !c.ConnectedAt.IsZero() {
+		end.TalkMS = max(0, now.Sub(c.ConnectedAt).Milliseconds())
+	}
+	return c, append(facts, end)
+}
+
+// interruptedRest is how long a lead rests after an attempt of which nobody
+// knows how it ended, unless the campaign has a rule for it.
+const interruptedRest = time.Hour
+
+// AfterInterrupt says what becomes of the lead of an interrupted attempt. The
+// attempt is spent; l is the lead as it was before the end was counted.
+func AfterInterrupt(s Settings, l Lead, now time.Time) Next {
+	next := Next{State: Dialable, Due: now.Add(interruptedRest), Why: string(OutcomeInterrupted)}
+	rule, ok := s.Retry[OutcomeInterrupted]
+	if !ok {
+		return next
+	}
+	next.Due = now.Add(time.Duration(rule.AfterS) * time.Second)
+	if l.ByOutcome[OutcomeInterrupted] >= rule.Max {
+		next.State = Done
+	}
+	return next
+}
