@@ -1,8 +1,11 @@
-// Package pacing decides how many calls to place now: preview, power and
-// predictive. It is pure: no clock, no I/O, no goroutines; the same snapshots
-// give the same decisions.
+// Package pacing decides how many calls to place now: preview, progressive,
+// power and predictive. It is pure: no clock, no I/O, no goroutines; the same
+// snapshots give the same decisions.
 //
-// Entry points: New, Pacer.Decide, ErlangB, ErlangC.
+// It does not choose leads or agents, and it does not know why a call may not be
+// placed; that is for campaign and compliance.
+//
+// Entry points: New, Pacer.Decide, Estimator, ErlangB, ErlangC.
 package pacing
 
 import "time"
@@ -46,6 +49,16 @@ type Laws struct {
 	RingMax  time.Duration // the campaign's ring timeout
 	TalkMean time.Duration
 	WrapMean time.Duration
+
+	// TalkCV and WrapCV are standard deviation over mean; 0 means 1.
+	TalkCV, WrapCV float64
+	// DetectedLive is the share of detections that end with a person; 0 means
+	// that it is not known, and every one is counted as a person.
+	DetectedLive float64
+	// Live and Other count finished attempts by the second of ring age at which
+	// a person answered, or at which they ended in any other way. Without them a
+	// shape around RingMean is used.
+	Live, Other []float64
 }
 
 // A Decision is how many calls to place now, and why, for people.
