@@ -17,8 +17,7 @@ import (
 // the place: toll-free numbers return every zone of a continent.
 const mostZones = 12
 
-// zoneRules replace or complete what the prefix data says of a number. The
-// longest prefix wins.
+// zoneRules replace what the prefix data says of a number. The longest prefix wins.
 var zoneRules = map[string][]string{
 	// Yukon left America/Vancouver's clock in 2020; the code also serves Nunavut
 	// and the Northwest Territories.
@@ -28,11 +27,32 @@ var zoneRules = map[string][]string{
 	// Queensland has no daylight saving, the border towns of New South Wales do.
 	"+617": {"Australia/Brisbane", "Australia/Sydney"},
 	"+618": {"Australia/Adelaide", "Australia/Darwin", "Australia/Perth"},
-	// Mobile numbers, without the external territories.
+	// Mobile numbers belong to a country and not to the city of their first
+	// owner. Australia's are without the external territories.
 	"+614": {
 		"Australia/Perth", "Australia/Darwin", "Australia/Adelaide", "Australia/Brisbane",
 		"Australia/Sydney", "Australia/Melbourne", "Australia/Hobart",
 	},
+	"+346": {"Europe/Madrid", "Atlantic/Canary"},
+	"+347": {"Europe/Madrid", "Atlantic/Canary"},
+	"+569": {"America/Santiago", "America/Punta_Arenas", "Pacific/Easter"},
+	"+628": {"Asia/Jakarta", "Asia/Makassar", "Asia/Jayapura"},
+	"+79": {
+		"Europe/Kaliningrad", "Europe/Moscow", "Europe/Samara", "Asia/Yekaterinburg", "Asia/Omsk",
+		"Asia/Novosibirsk", "Asia/Irkutsk", "Asia/Yakutsk", "Asia/Vladivostok", "Asia/Magadan", "Asia/Kamchatka",
+	},
+}
+
+// overlays name, for an area code, another that serves the same region and whose
+// prefixes are better known.
+var overlays = map[string]string{
+	"+1208": "+1986",                                     // Idaho
+	"+1236": "+1250", "+1672": "+1250", "+1778": "+1250", // British Columbia
+	"+1364": "+1270",                   // Kentucky
+	"+1367": "+1418", "+1581": "+1418", // Quebec
+	"+1448": "+1850", // Florida
+	"+1458": "+1541", // Oregon
+	"+1930": "+1812", // Indiana
 }
 
 // areaCodes remembers the zones of North American area codes, which never
@@ -48,7 +68,7 @@ func Zones(n dialer.Number) []string {
 	if !n.Valid() {
 		return nil
 	}
-	for l := len("+1867"); l >= len("+617"); l-- {
+	for l := len("+1867"); l >= len("+79"); l-- {
 		if zones, ok := zoneRules[string(n[:min(l, len(n))])]; ok {
 			return slices.Sorted(slices.Values(zones))
 		}
@@ -65,10 +85,15 @@ func areaCodeZones(code string) []string {
 		return zones.([]string)
 	}
 	var all []string
-	for exchange := range 1000 {
-		for _, z := range prefixZones(fmt.Sprintf("%s%03d", code, exchange)) {
-			if !slices.Contains(all, z) {
-				all = append(all, z)
+	for _, c := range [...]string{code, overlays[code]} {
+		if c == "" {
+			continue
+		}
+		for exchange := range 1000 {
+			for _, z := range prefixZones(fmt.Sprintf("%s%03d", c, exchange)) {
+				if !slices.Contains(all, z) {
+					all = append(all, z)
+				}
 			}
 		}
 	}
