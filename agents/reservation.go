@@ -131,31 +131,15 @@ func (v *reservation) Talk() error {
 	return nil
 }
 
-// The connect tone: 440 Hz for 200 ms at a quarter of full scale.
-const (
-	toneHz     = 440
-	toneFrames = 10
-	tonePeak   = math.MaxInt16 / 4
-)
-
-// beep plays the connect tone; a phone that dies meanwhile is seen by Gone.
+// beep plays the connect tone, 440 Hz for 200 ms at a quarter of full scale. A
+// phone that dies meanwhile is seen by Gone.
 func (v *reservation) beep() {
-	pace := time.NewTicker(telephony.FrameDuration)
-	defer pace.Stop()
-	for n := range toneFrames {
-		var f telephony.Frame
-		for i := range f.Samples {
-			t := float64(n*telephony.FrameSamples+i) / 8000
-			f.Samples[i] = int16(tonePeak * math.Sin(2*math.Pi*toneHz*t))
-		}
-		if v.leg.WriteFrame(f) != nil {
-			return
-		}
-		select {
-		case <-pace.C:
-		case <-v.gone:
-			return
-		}
+	tone := telephony.Clip{Name: "connect tone", Samples: make([]int16, 1600)}
+	for i := range tone.Samples {
+		tone.Samples[i] = int16(math.MaxInt16 / 4 * math.Sin(2*math.Pi*440*float64(i)/8000))
+	}
+	if _, err := telephony.Play(v.s.ctx, v.leg, tone); err != nil {
+		v.s.r.log.Debug("the connect tone was cut short", "agent", v.agent.ID, "err", err)
 	}
 }
 

@@ -1,0 +1,197 @@
+package simtrunk
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"dialer/telephony"
+)
+
+// leg is one call leg in memory. Frames are made when they are asked for, so a
+// leg that nobody hears costs nothing.
+type leg struct {
+	audio   Audio
+	hears   func(telephony.Frame)
+	station string           // the phone's name; empty for a trunk's leg
+	talkFor time.Duration    // see Behaviour
+	onTalk  func(other *leg) // a relay to another leg began
+	onPart  func(other *leg) // it ended
+	onEnd   func()
+	digits  chan telephony.Digit
+	done    chan struct{}
+
+	mu       sync.Mutex
+	info     telephony.Info
+	ended    bool
+	next     int // number of the frame that is heard next
+	taps     []*tap
+	relays   []*relay
+	timers   []*time.Timer
+	patience *time.Timer // ends the call unless somebody is connected
+	talked   bool
+}
+
+type tap struct {
+	f func(telephony.Frame, bool)
+}
+
+// waiting is how much a reader that stalled finds, at most.
+const waiting = 200 * time.Millisecond
+
+func newLeg(info telephony.Info, audio Audio, hears func(telephony.Frame)) *leg {
+	return &leg{
+		audio: audio, hears: hears, info: info,
+		digits: make(chan telephony.Digit, 32),
+		done:   make(chan struct{}),
+	}
+}
+
+// after calls f some time from now unless the leg has ended.
+func (l *leg) after(d time.Duration, f func()) *time.Timer {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ended {
+		return nil
+	}
+	t := time.AfterFunc(d, f)
+	l.timers = append(l.timers, t)
+	return t
+}
+
+func (l *leg) ReadFrame(ctx context.Context) (telephony.Frame, error) {
+	l.mu.Lock()
+	n := l.next
+	due := l.info.AnsweredAt.Add(time.Duration(n+1) * telephony.FrameDuration)
+	if late := time.Since(due); late > waiting {
+		skip := int((late - waiting + telephony.FrameDuration - 1) / telephony.FrameDuration)
+		n += skip
+		due = due.Add(time.Duration(skip) * telephony.FrameDuration)
+	}
+	ended := l.ended
+	l.mu.Unlock()
+	if ended {
+		return telephony.Frame{}, telephony.ErrLegEnded
+	}
+	if err := ctx.Err(); err != nil {
+		return telephony.Frame{}, err
+	}
+	if wait := time.Until(due); wait > 0 {
+		timer := time.NewTimer(wait)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-l.done:
+			return telephony.Frame{}, telephony.ErrLegEnded
+		case <-ctx.Done():
+			return telephony.Frame{}, ctx.Err()
+		}
+	}
+	f := telephony.Frame{Offset: time.Duration(n) * telephony.FrameDuration}
+	if l.audio != nil {
+		l.audio(f.Offset, &f)
+	}
+	l.mu.Lock()
+	l.next = n + 1
+	l.info.Media.PacketsIn++
+	taps := l.taps
+	l.mu.Unlock()
+	for _, t := range taps {
+		t.f(f, false)
+	}
+	return f, nil
+}
+
+func (l *leg) WriteFrame(f telephony.Frame) error {
+	l.mu.Lock()
+	if l.ended {
+		l.mu.Unlock()
+		return telephony.ErrLegEnded
+	}
+	l.info.Media.PacketsOut++
+	taps := l.taps
+	l.mu.Unlock()
+	for _, t := range taps {
+		t.f(f, true)
+	}
+	if l.hears != nil {
+		l.hears(f)
+	}
+	return nil
+}
+
+func (l *leg) Digits() <-chan telephony.Digit { return l.digits }
+
+func (l *leg) press(key rune) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ended {
+		return
+	}
+	select {
+	case l.digits <- telephony.Digit{Key: key, Duration: 100 * time.Millisecond}:
+	default: // nobody reads them
+	}
+}
+
+func (l *leg) Tap(f func(telephony.Frame, bool)) (stop func()) {
+	t := &tap{f}
+	l.setTaps(func(taps []*tap) []*tap { return append(slices.Clone(taps), t) })
+	return func() {
+		l.setTaps(func(taps []*tap) []*tap {
+			return slices.DeleteFunc(slices.Clone(taps), func(u *tap) bool { return u == t })
+		})
+	}
+}
+
+func (l *leg) setTaps(change func([]*tap) []*tap) {
+	l.mu.Lock()
+	l.taps = change(l.taps)
+	relays := slices.Clone(l.relays)
+	l.mu.Unlock()
+	for _, r := range relays {
+		r.refresh()
+	}
+}
+
+// listened reports whether somebody hears what a relay passes.
+func (l *leg) listened() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.ended && (len(l.taps) > 0 || l.hears != nil)
+}
+
+func (l *leg) alive() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.ended
+}
+
+func (l *leg) Info() telephony.Info {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.info
+}
+
+func (l *leg) Dialog() []byte               { return []byte(l.info.Call) }
+func (l *leg) Hangup(cause telephony.Cause) { l.end(telephony.Caller, cause) }
+func (l *leg) Done() <-chan struct{}        { return l.done }
+func (l *leg) end(by telephony.Side, cause telephony.Cause) {
+	l.mu.Lock()
+	if l.ended {
+		l.mu.Unlock()
+		return
+	}
+	l.ended = true
+	l.info.EndedAt, l.info.EndedBy, l.info.Cause = time.Now(), by, cause
+	for _, t := range l.timers {
+		t.Stop()
+	}
+	close(l.digits)
+	l.mu.Unlock()
+	if l.onEnd != nil {
+		l.onEnd()
+	}
+	close(l.done)
+}
