@@ -1,0 +1,217 @@
+package campaign
+
+import (
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"dialer"
+	"dialer/compliance"
+	"dialer/telephony"
+)
+
+// MinRingTimeout is the least time a phone must ring before a call that nobody
+// answers may be ended: 15 seconds or four rings (16 CFR 310.4(b)(4)(ii)).
+const MinRingTimeout = 15 * time.Second
+
+// DefaultRetry returns the retry rules of outcomes that a campaign has no rule
+// for. Outcomes not named here are not tried again.
+func DefaultRetry() map[Outcome]RetryRule {
+	const minute, hour = 60, 3600
+	return map[Outcome]RetryRule{
+		OutcomeBusy:        {AfterS: 5 * minute, Max: 3},
+		OutcomeNoAnswer:    {AfterS: hour, Max: 4},
+		OutcomeMachine:     {AfterS: 4 * hour, Max: 3},
+		OutcomeCongestion:  {AfterS: minute, Max: 5},
+		OutcomeFailed:      {AfterS: 5 * minute, Max: 3},
+		OutcomeRejected:    {AfterS: 24 * hour, Max: 1},
+		OutcomeAbandoned:   {AfterS: 72 * hour, Max: 1},
+		OutcomeCancelled:   {AfterS: 10 * minute, Max: 3},
+		OutcomeInterrupted: {AfterS: hour, Max: 2},
+	}
+}
+
+// DefaultDispositions returns the dispositions of a campaign that names none.
+func DefaultDispositions() []Disposition {
+	return []Disposition{
+		{Code: "SALE", Label: "Sale"},
+		{Code: "NOT_INTERESTED", Label: "Not interested"},
+		{Code: "CALLBACK", Label: "Call back", Callback: true},
+		{Code: "DNC", Label: "Do not call again", DNC: true},
+		{Code: "ANSWERING_MACHINE", Label: "Answering machine", Machine: true, Retry: &RetryRule{AfterS: 4 * 3600, Max: 3}},
+		{Code: "WRONG_NUMBER", Label: "Wrong number"},
+		{Code: "NO_CONTACT", Label: "Nobody there, or cut off", Retry: &RetryRule{AfterS: 3600, Max: 2}},
+	}
+}
+
+// Defaulted returns s with every zero field set to its default.
+func (s Settings) Defaulted() Settings {
+	setDefault(&s.Mode, Progressive)
+	setDefault(&s.RingTimeoutS, 25)
+	setDefault(&s.Ratio, 1.5)
+	if s.AbandonCap == nil {
+		limit := 0.03
+		s.AbandonCap = &limit
+	}
+	setDefault(&s.ConnectDeadlineMS, 2000)
+	if s.ClockStart == "" {
+		// Without a detector nobody hears when the person spoke.
+		s.ClockStart = compliance.FromAnswer
+		if s.AMD {
+			s.ClockStart = compliance.FromGreetingEnd
+		}
+	}
+	setDefault(&s.Zone, "UTC")
+	if !slices.ContainsFunc(s.Hours[:], func(day []compliance.Interval) bool { return len(day) > 0 }) {
+		s.Hours = compliance.Default
+	}
+	setDefault(&s.MaxAttempts, 8)
+	setDefault(&s.MaxPerDay, 3)
+	retry := DefaultRetry()
+	maps.Copy(retry, s.Retry)
+	s.Retry = retry
+	if len(s.Dispositions) == 0 {
+		s.Dispositions = DefaultDispositions()
+	}
+	setDefault(&s.WrapUpLimitS, 60)
+	setDefault(&s.PreviewLimitS, 60)
+	return s
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// Disposition returns the disposition with a code.
+func (s Settings) Disposition(code string) (Disposition, bool) {
+	i := slices.IndexFunc(s.Dispositions, func(d Disposition) bool { return d.Code == code })
+	if i < 0 {
+		return Disposition{}, false
+	}
+	return s.Dispositions[i], true
+}
+
+// Validate returns every mistake in s, with the field as a JSON pointer. What a
+// campaign lacks only to be started is not a mistake; see ReadyToStart.
+func (s Settings) Validate() []*dialer.Error {
+	s = s.Defaulted()
+	var m mistakes
+	m.check(strings.TrimSpace(s.Name) != "", "/name", "is empty: give the campaign a name")
+	m.text("/name", s.Name, 100)
+	m.check(slices.Contains([]Mode{Preview, Progressive, Power, Predictive}, s.Mode), "/mode",
+		"%q is not a mode: use preview, progressive, power or predictive", clip(string(s.Mode), 40))
+	m.check(s.CallerID == "" || s.CallerID.Valid(), "/caller_id",
+		"%q is not an E.164 number: write it as +, country code and number, such as +12025550143", clip(string(s.CallerID), 40))
+	m.text("/caller_name", s.CallerName, 60)
+	m.check(time.Duration(s.RingTimeoutS)*time.Second >= MinRingTimeout, "/ring_timeout_s",
+		"is %d: a phone must ring at least 15 seconds (16 CFR 310.4(b)(4)(ii))", s.RingTimeoutS)
+	m.check(s.RingTimeoutS <= 120, "/ring_timeout_s", "is %d: the most is 120", s.RingTimeoutS)
+	m.check(s.Ratio >= 1 && s.Ratio <= 10, "/ratio", "is %g: calls per ready agent are 1 to 10", s.Ratio)
+	m.check(*s.AbandonCap >= 0 && *s.AbandonCap <= 0.1, "/abandon_cap",
+		"is %g: it is a share from 0 to 0.1; write 0.03 for 3 %%", *s.AbandonCap)
+	m.between("/connect_deadline_ms", s.ConnectDeadlineMS, 500, 10_000)
+	m.check(s.ClockStart.Valid(), "/clock_start", "%q is not known: use answer, speech_start or greeting_end", clip(string(s.ClockStart), 40))
+	m.check(s.AMD || s.ClockStart == compliance.FromAnswer, "/clock_start",
+		"%s is heard only by the detector: set amd to true or clock_start to answer", s.ClockStart)
+	m.check(s.Message == "" || isSHA256(s.Message), "/message_asset", "is not the SHA-256 of an uploaded asset: upload the audio and use the id it gets")
+	m.check(s.Region == "" || len(s.Region) == 2 && s.Region == strings.ToUpper(s.Region), "/region",
+		"%q is not a region: use two capital letters, such as US", clip(s.Region, 40))
+	_, err := time.LoadLocation(s.Zone)
+	m.check(err == nil && s.Zone != "Local", "/zone", "%q is not an IANA time zone, such as America/New_York", clip(s.Zone, 60))
+	m.between("/max_attempts", s.MaxAttempts, 1, 100)
+	m.between("/max_per_day", s.MaxPerDay, 1, 100)
+	m.between("/wrap_up_limit_s", s.WrapUpLimitS, 5, 3600)
+	m.between("/preview_limit_s", s.PreviewLimitS, 5, 3600)
+	m.text("/script", strings.NewReplacer("\n", "", "\r", "", "\t", "").Replace(s.Script), 50_000)
+	for _, o := range slices.Sorted(maps.Keys(s.Retry)) {
+		field := "/retry/" + clip(string(o), 40)
+		m.check(slices.Contains(Outcomes(), o), field, "is not an outcome; there are %v", Outcomes())
+		m.check(o != OutcomeConnected, field, "has no rule: what follows a talk is said by its disposition")
+		m.rule(field, s.Retry[o])
+	}
+	m.dispositions(s.Dispositions)
+	return m
+}
+
+// ReadyToStart returns what keeps the campaign from being started, after the
+// mistakes of Validate. trunk is the one that Settings.Trunk names, nil when
+// there is none; leads is how many are not done.
+func (s Settings) ReadyToStart(leads int, trunk *telephony.Trunk) []*dialer.Error {
+	m := mistakes(s.Validate())
+	s = s.Defaulted()
+	m.check(trunk != nil, "/trunk_id", "names no trunk: create one and set it")
+	if trunk != nil {
+		m.check(trunk.Enabled, "/trunk_id", "the trunk %q is disabled: enable it or choose another", trunk.Name)
+	}
+	m.check(s.CallerID != "", "/caller_id", "is empty: set the number that people see, it must be sent with every call")
+	m.check(s.Message != "" || !s.Mode.Overdials(), "/message_asset",
+		"is empty: mode %s may leave a person without an agent, who must then hear a message; upload one or use mode progressive", s.Mode)
+	m.check(leads > 0, "", "the campaign has no lead to call: upload a list")
+	return m
+}
+
+// Overdials reports whether the mode places calls for which no agent is held.
+func (m Mode) Overdials() bool { return m == Power || m == Predictive }
+
+// mistakes gathers errors about fields.
+type mistakes []*dialer.Error
+
+func (m *mistakes) check(ok bool, field, format string, args ...any) {
+	if !ok {
+		*m = append(*m, dialer.Fieldf(field, format, args...))
+	}
+}
+
+func (m *mistakes) between(field string, n, low, high int) {
+	m.check(low <= n && n <= high, field, "is %d: it must be %d to %d", n, low, high)
+}
+
+// text checks what is shown to people or sent in a SIP header.
+func (m *mistakes) text(field, s string, most int) {
+	m.check(utf8.ValidString(s) && utf8.RuneCountInString(s) <= most, field, "is longer than %d characters, or not UTF-8", most)
+	m.check(!strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }), field, "has a control character: leave it out")
+}
+
+// maxRetryAfter keeps a typing error from shelving a lead for years.
+const maxRetryAfter = 90 * 24 * 3600
+
+func (m *mistakes) rule(field string, r RetryRule) {
+	m.between(field+"/after_s", r.AfterS, 0, maxRetryAfter)
+	m.between(field+"/max", r.Max, 0, 100)
+}
+
+func (m *mistakes) dispositions(list []Disposition) {
+	m.check(len(list) <= 100, "/dispositions", "are %d: the most is 100", len(list))
+	seen := map[string]bool{}
+	for i, d := range list {
+		field := "/dispositions/" + strconv.Itoa(i)
+		m.check(isCode(d.Code), field+"/code", "%q must be 1 to 40 of A-Z, 0-9 and _", clip(d.Code, 60))
+		m.check(!seen[d.Code], field+"/code", "%s stands twice", clip(d.Code, 60))
+		seen[d.Code] = true
+		m.text(field+"/label", d.Label, 100)
+		n := 0
+		for _, set := range []bool{d.Retry != nil, d.Callback, d.DNC} {
+			if set {
+				n++
+			}
+		}
+		m.check(n <= 1, field, "has more than one of retry, callback and dnc: choose one")
+		if d.Retry != nil {
+			m.rule(field+"/retry", *d.Retry)
+		}
+	}
+}
+
+func isCode(s string) bool {
+	return s != "" && len(s) <= 40 && strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") == ""
+}
+
+func isSHA256(s string) bool {
+	return len(s) == 64 && strings.Trim(s, "0123456789abcdef") == ""
+}
