@@ -86,33 +86,37 @@ func (p pacer) Decide(s Snapshot) Decision {
 
 // bound is the last step of every decision.
 func (p pacer) bound(s Snapshot, d Decision) Decision {
-	burst := p.Burst
-	if burst == 0 {
-		burst = max(10, s.agents())
-	}
-	limits := []struct {
+	for _, b := range [...]struct {
 		most      int
 		name, why string
 	}{
-		{burst, "burst", "most calls in one decision"},
+		{p.burst(s), "burst", "the most in one decision"},
+		{p.linesLeft(s), "lines-per-agent", "lines left for these agents"},
 		{s.Lines, "lines", "trunk lines free"},
 		{s.LeadsLeft, "leads", "leads that may be called now"},
-	}
-	if p.MaxLinesPerAgent > 0 {
-		most := int(p.MaxLinesPerAgent*float64(s.agents())) - s.inFlight() - len(s.Talking)
-		limits = append(limits[:1], append(limits[1:], struct {
-			most      int
-			name, why string
-		}{most, "lines-per-agent", "lines left per agent"})...)
-	}
-	for _, l := range limits {
-		if most := max(l.most, 0); d.Dial > most {
-			d.Reason += fmt.Sprintf("; only %d: %s", most, l.why)
-			d.Dial, d.Limit = most, l.name
+	} {
+		if most := max(b.most, 0); d.Dial > most {
+			d.Reason += fmt.Sprintf("; only %d: %s", most, b.why)
+			d.Dial, d.Limit = most, b.name
 		}
 	}
-	d.Dial = max(d.Dial, 0)
 	return d
+}
+
+// burst is the most calls of one decision.
+func (p pacer) burst(s Snapshot) int {
+	if p.Burst > 0 {
+		return p.Burst
+	}
+	return max(10, s.agents())
+}
+
+// linesLeft is how many more calls the agents at work may have up.
+func (p pacer) linesLeft(s Snapshot) int {
+	if p.MaxLinesPerAgent == 0 {
+		return math.MaxInt
+	}
+	return int(min(p.MaxLinesPerAgent*float64(s.agents()), 1e9)) - s.inFlight() - len(s.Talking)
 }
 
 // sane replaces counts that cannot be, so that a fault elsewhere never dials more.

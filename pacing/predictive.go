@@ -48,12 +48,13 @@ func (p pacer) predictive(s Snapshot) Decision {
 	d.ExpectedFree = f.free[mid].mean
 	d.ExpectedAnswers = f.answers[last].mean
 
-	most := max(min(s.Lines, s.LeadsLeft, max(p.Burst, 10, s.agents())), 0)
-	limitLoss := threshold(s) * live
+	// One more than may be dialed is enough to see that a bound binds.
+	most := max(min(s.Lines, s.LeadsLeft, p.burst(s), p.linesLeft(s)), 0) + 1
+	allowed := threshold(s) * live
 	for loss := f.loss(); d.Dial < most; d.Dial++ {
 		f.addCall()
 		more := f.loss()
-		if more-loss > limitLoss {
+		if more-loss > allowed {
 			break
 		}
 		loss = more
