@@ -1,5 +1,7 @@
 package dialer
 
+import "time"
+
 // A Role is what a user or an API key may do.
 type Role string
 
@@ -33,4 +35,22 @@ type User struct {
 	Name  string
 	Role  Role
 	Agent AgentID // set when the user works as an agent
+}
+
+// An APIKey is a program's key without its secret.
+type APIKey struct {
+	ID        KeyID
+	Name      string
+	Role      Role
+	CreatedAt time.Time
+}
+
+// An Answer is an HTTP response that is given again when a request with the
+// same Idempotency-Key comes again.
+type Answer struct {
+	Status   int
+	Type     string
+	Location string
+	ETag     string
+	Body     []byte
 }
