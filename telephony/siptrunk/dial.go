@@ -99,6 +99,10 @@ func (e *Endpoint) trunkPeer(ctx context.Context, cfg telephony.Trunk, inv telep
 
 // place opens the audio and sends the INVITE. release is called exactly once.
 func (e *Endpoint) place(ctx context.Context, p peer, inv telephony.Invite, release func()) (telephony.Leg, error) {
+	if err := e.sock.await(ctx); err != nil {
+		release()
+		return nil, notSent("%s", err)
+	}
 	log := e.log.With("call", string(inv.Call), "trunk", p.name)
 	session, err := e.ports.Open(log)
 	if err != nil {

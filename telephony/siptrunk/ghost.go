@@ -124,6 +124,9 @@ func (e *Endpoint) EndOrphan(ctx context.Context, saved []byte) error {
 		d.peer.username, d.peer.password, d.peer.realm = l.cfg.Username, l.cfg.Password, l.cfg.Realm
 		l.mu.Unlock()
 	}
+	if err := e.sock.await(ctx); err != nil {
+		return fmt.Errorf("siptrunk: orphan %s: %w", callOf(s.CallID), err)
+	}
 	for _, host := range d.hosts() {
 		defer e.sock.peers.add(host)()
 	}

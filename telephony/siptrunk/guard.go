@@ -2,7 +2,9 @@ package siptrunk
 
 import (
 	"bytes"
+	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"sync"
@@ -26,6 +28,9 @@ type socket struct {
 	limit  *limiter
 	parser *sip.Parser
 
+	served sync.Once
+	up     chan struct{} // closed once sipgo reads, and so can send
+
 	dropped atomic.Int64
 	said    atomic.Int64 // when a drop was last logged, Unix seconds
 }
@@ -41,11 +46,13 @@ func newSocket(conn *net.UDPConn, e *Endpoint) *socket {
 		peers:  &peers{trunks: map[netip.Addr]bool{}, others: map[netip.Addr]int{}},
 		limit:  newLimiter(),
 		parser: sip.NewParser(),
+		up:     make(chan struct{}),
 	}
 }
 
 // ReadFrom returns the next datagram that passed the guard.
 func (s *socket) ReadFrom(b []byte) (int, net.Addr, error) {
+	s.served.Do(func() { close(s.up) })
 	for failures := 0; ; {
 		n, from, err := s.ReadFromUDPAddrPort(b)
 		if err != nil {
@@ -61,6 +68,24 @@ func (s *socket) ReadFrom(b []byte) (int, net.Addr, error) {
 		if s.admit(b[:n], from) {
 			return n, net.UDPAddrFromAddrPort(from), nil
 		}
+	}
+}
+
+// await blocks until the socket is served: sipgo would send what comes earlier
+// from a socket of its own.
+func (s *socket) await(ctx context.Context) error {
+	select {
+	case <-s.up:
+		return nil
+	default:
+	}
+	select {
+	case <-s.up:
+		return nil
+	case <-s.e.stopping:
+		return errors.New("SIP is shut down")
+	case <-ctx.Done():
+		return fmt.Errorf("SIP is not up: %w", context.Cause(ctx))
 	}
 }
 

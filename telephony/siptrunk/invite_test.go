@@ -1,0 +1,641 @@
+package siptrunk
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/icholy/digest"
+
+	"dialer"
+	"dialer/telephony"
+)
+
+var answerSDP = reply{status: "200 OK", tag: "a1", body: sdp(someSDPPort)}
+
+func TestAnsweredAndHungUpByUs(t *testing.T) {
+	p := newRawPeer(t)
+	e := startEndpoint(t, nil, testTrunk(p))
+	inv := invite()
+	inv.Headers = map[string]string{"X-Attempt": "7"}
+	d := dial(t, t.Context(), e, inv)
+	m := p.expect("INVITE")
+	if want := string(inv.Call) + "@"; !strings.HasPrefix(m.get("Call-ID"), want) {
+		t.Errorf("Call-ID is %q, want the user part %q", m.get("Call-ID"), want)
+	}
+	if m.get("X-Attempt") != "7" || m.uri() != "sip:+4930123456@"+p.addr().String() {
+		t.Errorf("wrong INVITE: %s, X-Attempt %q", m.start, m.get("X-Attempt"))
+	}
+	if want := `"Test" <sip:+4940987654@127.0.0.1>;tag=`; !strings.HasPrefix(m.get("From"), want) {
+		t.Errorf("From is %q, want %q", m.get("From"), want)
+	}
+	p.reply(m, reply{status: "100 Trying"})
+	p.reply(m, reply{status: "180 Ringing", tag: "a1"})
+	p.reply(m, answerSDP)
+	leg := d.answered()
+	ack := p.expect("ACK")
+	if ack.cseq() != m.cseq() || ack.uri() != "sip:callee@"+p.addr().String() {
+		t.Errorf("wrong ACK: %s, CSeq %s", ack.start, ack.get("CSeq"))
+	}
+	info := leg.Info()
+	if info.RingingAt.IsZero() || info.AnsweredAt.Before(info.PlacedAt) || info.Call != inv.Call || info.Trunk != inv.Trunk {
+		t.Errorf("wrong info: %+v", info)
+	}
+	if c := e.Capacity("trk_test"); c.InUse != 1 {
+		t.Errorf("%d channels in use, want 1", c.InUse)
+	}
+	leg.Hangup(telephony.CauseNormal)
+	leg.Hangup(telephony.CauseFailed)
+	bye := p.expect("BYE")
+	if bye.cseq() <= m.cseq() || !strings.HasSuffix(bye.get("To"), ";tag=a1") {
+		t.Errorf("wrong BYE: CSeq %s, To %s", bye.get("CSeq"), bye.get("To"))
+	}
+	p.ok(bye)
+	awaitDone(t, leg)
+	if info := leg.Info(); info.EndedBy != telephony.Caller || info.Cause != telephony.CauseNormal || info.EndedAt.IsZero() {
+		t.Errorf("wrong end: %+v", info)
+	}
+	awaitFree(t, e)
+}
+
+// awaitFree waits until the trunk's channels and all ports are free again.
+func awaitFree(t *testing.T, e *Endpoint) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); ; {
+		inUse, ports := e.Capacity("trk_test").InUse, e.ports.InUse()
+		if inUse == 0 && ports == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d channels and %d ports stay in use", inUse, ports)
+		}
+		time.Sleep(2 * time.Millisecond) // capacity has no event to wait on
+	}
+}
+
+func TestHungUpByFarEnd(t *testing.T) {
+	p := newRawPeer(t)
+	e := startEndpoint(t, nil, testTrunk(p))
+	d := dial(t, t.Context(), e, invite())
+	m := p.expect("INVITE")
+	p.reply(m, answerSDP)
+	leg := d.answered()
+	p.expect("ACK")
+	p.request("BYE", m, "a1", 1, "", "Reason: Q.850;cause=16;text=\"Normal\"")
+	p.expect("200")
+	awaitDone(t, leg)
+	if info := leg.Info(); info.EndedBy != telephony.Callee || info.Cause != telephony.CauseNormal || info.Q850 != 16 {
+		t.Errorf("wrong end: %+v", info)
+	}
+	p.silent("BYE", 50*time.Millisecond)
+	awaitFree(t, e)
+}
+
+func TestByesCross(t *testing.T) {
+	p := newRawPeer(t)
+	e := startEndpoint(t, nil, testTrunk(p))
+	d := dial(t, t.Context(), e, invite())
+	m := p.expect("INVITE")
+	p.reply(m, answerSDP)
+	leg := d.answered()
+	leg.Hangup(telephony.CauseNormal)
+	bye := p.expect("BYE")
+	p.request("BYE", m, "a1", 1, "")
+	p.expect("200") // of ours to theirs: the dialog is not forgotten yet
+	p.ok(bye)
+	awaitFree(t, e)
+	if leg.Info().EndedBy != telephony.Caller {
+		t.Errorf("ended by %s, want the side that was first", leg.Info().EndedBy)
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	p := newRawPeer(t)
+	e := startEndpoint(t, nil, testTrunk(p))
+	for _, tc := range []struct {
+		status, reason string
+		cause          telephony.Cause
+		q850           int
+	}{
+		{"486 Busy Here", "", telephony.CauseBusy, 0},
+		{"503 Service Unavailable", "", telephony.CauseCongestion, 0},
+		{"404 Not Found", "", telephony.CauseInvalid, 0},
+		{"603 Decline", "", telephony.CauseRejected, 0},
+		{"480 Temporarily Unavailable", "", telephony.CauseNoAnswer, 0},
+		{"500 Server Error", "Q.850;cause=17", telephony.CauseBusy, 17},
+		{"302 Moved Temporarily", "", telephony.CauseFailed, 0},
+		{"408 Request Timeout", "", telephony.CauseUnreachable, 0}, // it never rang
+	} {
+		t.Run(tc.status, func(t *testing.T) {
+			d := dial(t, t.Context(), e, invite())
+			m := p.expect("INVITE")
+			var headers []string
+			if tc.reason != "" {
+				headers = append(headers, "Reason: "+tc.reason)
+			}
+			p.reply(m, reply{status: tc.status, tag: "x", headers: headers})
+			err := d.failed()
+			if err.Cause != tc.cause || err.Q850 != tc.q850 || fmt.Sprint(err.SIPStatus) != tc.status[:3] {
+				t.Errorf("got %+v, want cause %s", err, tc.cause)
+			}
+			p.expect("ACK")
+		})
+	}
+	awaitFree(t, e)
+}
+
+// S1 and S2: the answer crosses CANCEL, whatever the CANCEL is answered with.
+func TestNoGhostWhenCancelCrossesAnswer(t *testing.T) {
+	for _, cancelStatus := range []string{"200 OK", "481 Call/Transaction Does Not Exist"} {
+		for _, ringOut := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s,ringOut=%v", cancelStatus, ringOut), func(t *testing.T) {
+				p := newRawPeer(t)
+				e := startEndpoint(t, nil, testTrunk(p))
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				inv, want := invite(), telephony.CauseCancelled
+				if ringOut {
+					inv.RingTimeout, want = 100*time.Millisecond, telephony.CauseNoAnswer
+				}
+				d := dial(t, ctx, e, inv)
+				m := p.expect("INVITE")
+				p.reply(m, reply{status: "180 Ringing", tag: "a1"})
+				if !ringOut {
+					cancel()
+				}
+				c := p.expect("CANCEL")
+				if c.get("Via") != m.get("Via") || c.cseq() != m.cseq() || c.get("To") != m.get("To") || c.uri() != m.uri() {
+					t.Errorf("CANCEL does not match its INVITE:\n%v\n%v", c, m)
+				}
+				p.reply(c, reply{status: cancelStatus, tag: "c"})
+				p.reply(m, answerSDP)
+				p.expect("ACK")
+				bye := p.expect("BYE")
+				p.ok(bye)
+				err := d.failed()
+				if !err.Ghost || err.Cause != want {
+					t.Errorf("got %+v, want a ghost of cause %s", err, want)
+				}
+				awaitFree(t, e)
+			})
+		}
+	}
+}
+
+func TestCancelled(t *testing.T) {
+	p := newRawPeer(t)
+	e := startEndpoint(t, nil, testTrunk(p))
+	ctx, cancel := context.WithCancel(t.Context())
+	d := dial(t, ctx, e, invite())
+	m := p.expect("INVITE")
+	cancel() // before any provisional: CANCEL must wait for one
+	p.silent("CANCEL", 50*time.Millisecond)
+	p.reply(m, reply{status: "100 Trying"})
+	p.ok(p.expect("CANCEL"))
+	p.reply(m, reply{status: "487 Request Terminated", tag: "a1"})
+	p.expect("ACK")
+	if err := d.failed(); err.Cause != telephony.CauseCancelled || err.Ghost || err.SIPStatus != 487 {
+		t.Errorf("got %+v", err)
+	}
+	awaitFree(t, e)
+}
+
+// A peer that answers CANCEL but never the INVITE does not hold Dial for ever.
+func TestCancelWithoutFinalResponse(t *testing.T) {
+	p := newRawPeer(t)
+	e := startEndpoint(t, nil, testTrunk(p))
+	e.finalWait = 200 * time.Millisecond
+	inv := invite()
+	inv.RingTimeout = 50 * time.Millisecond
+	d := dial(t, t.Context(), e, inv)
+	m := p.expect("INVITE")
+	p.reply(m, reply{status: "180 Ringing", tag: "a1"})
+	p.ok(p.expect("CANCEL"))
+	if err := d.failed(); err.Cause != telephony.CauseNoAnswer || err.RingingAt.IsZero() {
+		t.Errorf("got %+v", err)
+	}
+	// Its answer after that belongs to no transaction and is ended all the same.
+	p.reply(m, answerSDP)
+	p.expect("ACK")
+	p.ok(p.expect("BYE"))
+	awaitFree(t, e)
+}
+
+// S3: a silent trunk ends Dial at once; its late answer is ended and told.
+func TestSilentTrunkAnswersLate(t *testing.T) {
+	p := newRawPeer(t)
+	ghosts := make(chan dialer.CallID, 1)
+	e := startEndpoint(t, func(c *Config) {
+		c.NoResponse = 100 * time.Millisecond
+		c.OnGhost = func(id dialer.CallID, _ time.Time) { ghosts <- id }
+	}, testTrunk(p))
+	inv := invite()
+	d := dial(t, t.Context(), e, inv)
+	m := p.expect("INVITE")
+	if err := d.failed(); err.Cause != telephony.CauseUnreachable || err.Ghost {
+		t.Errorf("got %+v", err)
+	}
+	if c := e.Capacity("trk_test"); c.InUse != 1 {
+		t.Errorf("%d channels in use, want 1: the INVITE is still out", c.InUse)
+	}
+	p.reply(m, answerSDP)
+	p.expect("ACK")
+	p.ok(p.expect("BYE"))
+	select {
+	case id := <-ghosts:
+		if id != inv.Call {
+			t.Errorf("ghost of %s, want %s", id, inv.Call)
+		}
+	case <-time.After(patience):
+		t.Fatal("the ghost was not told")
+	}
+	awaitFree(t, e)
+}
+
+func TestSilentTrunkRingsLate(t *testing.T) {
+	p := newRawPeer(t)
+	e := startEndpoint(t, func(c *Config) { c.NoResponse = 100 * time.Millisecond }, testTrunk(p))
+	d := dial(t, t.Context(), e, invite())
+	m := p.expect("INVITE")
+	d.failed()
+	p.reply(m, reply{status: "180 Ringing", tag: "a1"})
+	p.ok(p.expect("CANCEL"))
+	p.reply(m, reply{status: "487 Request Terminated", tag: "a1"})
+	p.expect("ACK")
+	awaitFree(t, e)
+}
+
+// S4: any number of provisional responses.
+func TestManyProvisionals(t *testing.T) {
+	p := newRawPeer(t)
+	e := startEndpoint(t, nil, testTrunk(p))
+	d := dial(t, t.Context(), e, invite())
+	m := p.expect("INVITE")
+	for range 300 {
+		p.reply(m, reply{status: "180 Ringing", tag: "a1"})
+	}
+	p.reply(m, answerSDP)
+	leg := d.answered()
+	p.expect("ACK")
+	leg.Hangup(telephony.CauseNormal)
+	p.ok(p.expect("BYE"))
+}
+
+// S5: provisionals are told in wire order, also when the answer follows at once.
+func TestProvisionalsInWireOrder(t *testing.T) {
+	p := newRawPeer(t)
+	e := startEndpoint(t, nil, testTrunk(p))
+	for range 20 {
+		var mu sync.Mutex
+		var heard []int
+		inv := invite()
+		inv.OnProgress = func(pr telephony.Progress) {
+			mu.Lock()
+			heard = append(heard, pr.Status)
+			mu.Unlock()
+		}
+		d := dial(t, t.Context(), e, inv)
+		m := p.expect("INVITE")
+		p.reply(m, reply{status: "100 Trying"})
+		p.reply(m, reply{status: "181 Forwarded", tag: "a1"})
+		p.reply(m, reply{status: "180 Ringing", tag: "a1"})
+		p.reply(m, reply{status: "183 Session Progress", tag: "a1", body: sdp(someSDPPort)})
+		p.reply(m, reply{status: "200 OK", tag: "a1"}) // its SDP was in the 183
+		leg := d.answered()
+		mu.Lock()
+		if !slices.Equal(heard, []int{181, 180, 183}) {
+			t.Fatalf("heard %v", heard)
+		}
+		mu.Unlock()
+		leg.Hangup(telephony.CauseNormal)
+		p.ok(p.expect("BYE"))
+	}
+}
+
+func TestAnswerWithoutSDP(t *testing.T) {
+	p := newRawPeer(t)
+	e := startEndpoint(t, nil, testTrunk(p))
+	d := dial(t, t.Context(), e, invite())
+	m := p.expect("INVITE")
+	p.reply(m, reply{status: "183 Session Progress", tag: "other", body: sdp(someSDPPort)})
+	p.reply(m, reply{status: "200 OK", tag: "a1"}) // another fork than the 183's
+	p.expect("ACK")
+	p.ok(p.expect("BYE"))
+	if err := d.failed(); err.Cause != telephony.CauseFailed || !strings.Contains(err.Reason, "SDP") {
+		t.Errorf("got %+v", err)
+	}
+	awaitFree(t, e)
+}
+
+// S6: each fork's answer is ACKed with its own tag; the second is hung up.
+func TestTwoForksAnswer(t *testing.T) {
+	p := newRawPeer(t)
+	e := startEndpoint(t, nil, testTrunk(p))
+	d := dial(t, t.Context(), e, invite())
+	m := p.expect("INVITE")
+	p.reply(m, reply{status: "180 Ringing", tag: "a1"})
+	p.reply(m, answerSDP)
+	leg := d.answered()
+	p.expect("ACK")
+	p.reply(m, reply{status: "200 OK", tag: "fork2", body: sdp(someSDPPort)})
+	if ack := p.expect("ACK"); !strings.HasSuffix(ack.get("To"), ";tag=fork2") {
+		t.Errorf("the second fork's ACK has To %s", ack.get("To"))
+	}
+	bye := p.expect("BYE")
+	if !strings.HasSuffix(bye.get("To"), ";tag=fork2") {
+		t.Errorf("BYE has To %s", bye.get("To"))
+	}
+	p.ok(bye)
+	p.reply(m, answerSDP) // the first one again: its ACK was lost
+	if ack := p.expect("ACK"); !strings.HasSuffix(ack.get("To"), ";tag=a1") {
+		t.Errorf("the repeated ACK has To %s", ack.get("To"))
+	}
+	select {
+	case <-leg.Done():
+		t.Error("the first fork's leg ended")
+	default:
+	}
+	leg.Hangup(telephony.CauseNormal)
+	p.ok(p.expect("BYE"))
+}
+
+// S7: Contact is elsewhere and no proxy recorded a route: what goes there
+// leaves from our port and says so.
+func TestContactElsewhere(t *testing.T) {
+	p, elsewhere := newRawPeer(t), newRawPeerAt(t, "127.0.0.2")
+	e := startEndpoint(t, nil, testTrunk(p))
+	d := dial(t, t.Context(), e, invite())
+	m := p.expect("INVITE")
+	p.reply(m, reply{
+		status: "200 OK", tag: "a1", body: sdp(someSDPPort),
+		contact: "<sip:gw@" + elsewhere.addr().String() + ">",
+	})
+	leg := d.answered()
+	ack := elsewhere.expect("ACK")
+	leg.Hangup(telephony.CauseNormal)
+	bye := elsewhere.expect("BYE")
+	for _, r := range []*rawMessage{ack, bye} {
+		if r.from != e.Addr() || !strings.Contains(r.get("Via"), " "+e.Addr().String()+";") {
+			t.Errorf("%s came from %s with Via %s, want %s", r.method(), r.from, r.get("Via"), e.Addr())
+		}
+	}
+	elsewhere.ok(bye)
+	awaitFree(t, e)
+}
+
+func TestRecordRoute(t *testing.T) {
+	p, proxy := newRawPeer(t), newRawPeer(t)
+	e := startEndpoint(t, nil, testTrunk(p))
+	d := dial(t, t.Context(), e, invite())
+	m := p.expect("INVITE")
+	p.reply(m, reply{
+		status: "200 OK", tag: "a1", body: sdp(someSDPPort), contact: "<sip:gw@192.0.2.1:5070>",
+		headers: []string{"Record-Route: <sip:192.0.2.9;lr>, <sip:" + proxy.addr().String() + ";lr>"},
+	})
+	leg := d.answered()
+	proxy.expect("ACK")
+	leg.Hangup(telephony.CauseNormal)
+	bye := proxy.expect("BYE")
+	want := []string{"<sip:" + proxy.addr().String() + ";lr>", "<sip:192.0.2.9;lr>"}
+	if got := bye.all("Route"); !slices.Equal(got, want) || bye.uri() != "sip:gw@192.0.2.1:5070" {
+		t.Errorf("BYE %s has Route %v, want %v", bye.uri(), got, want)
+	}
+	proxy.ok(bye)
+}
+
+func challengeFor(realm string) string {
+	return `Proxy-Authenticate: Digest realm="` + realm + `", nonce="abc", algorithm=MD5, qop="auth"`
+}
+
+func rightDigest(t *testing.T, m *rawMessage, header, password string) bool {
+	t.Helper()
+	cred, err := digest.ParseCredentials(m.get(header))
+	if err != nil {
+		t.Fatalf("%s of %s: %v", header, m.method(), err)
+	}
+	want, err := digest.Digest(
+		&digest.Challenge{Realm: cred.Realm, Nonce: cred.Nonce, Algorithm: "MD5", QOP: []string{"auth"}},
+		digest.Options{Method: m.method(), URI: cred.URI, Username: cred.Username, Password: password, Cnonce: cred.Cnonce, Count: cred.Nc})
+	return err == nil && want.Response == cred.Response
+}
+
+func TestDigest(t *testing.T) {
+	p := newRawPeer(t)
+	tr := testTrunk(p)
+	tr.Username, tr.Password, tr.Realm = "acme", "s3cret", "carrier"
+	e := startEndpoint(t, nil, tr)
+
+	t.Run("right password, BYE challenged too", func(t *testing.T) {
+		d := dial(t, t.Context(), e, invite())
+		m := p.expect("INVITE")
+		p.reply(m, reply{status: "407 Proxy Authentication Required", tag: "x", headers: []string{challengeFor("carrier")}})
+		p.expect("ACK")
+		again := p.expect("INVITE")
+		if again.get("Call-ID") != m.get("Call-ID") || again.cseq() == m.cseq() || again.get("Via") == m.get("Via") || again.get("From") != m.get("From") {
+			t.Errorf("the second INVITE is wrong: %v", again)
+		}
+		if !rightDigest(t, again, "Proxy-Authorization", "s3cret") {
+			t.Error("wrong digest")
+		}
+		p.reply(again, answerSDP)
+		leg := d.answered()
+		p.expect("ACK")
+		leg.Hangup(telephony.CauseNormal)
+		bye := p.expect("BYE")
+		p.reply(bye, reply{status: "407 Proxy Authentication Required", headers: []string{challengeFor("carrier")}})
+		bye = p.expect("BYE")
+		if !rightDigest(t, bye, "Proxy-Authorization", "s3cret") {
+			t.Error("wrong digest on BYE")
+		}
+		p.ok(bye)
+	})
+	t.Run("wrong password", func(t *testing.T) {
+		d := dial(t, t.Context(), e, invite())
+		m := p.expect("INVITE")
+		p.reply(m, reply{status: "407 Proxy Authentication Required", tag: "x", headers: []string{challengeFor("carrier")}})
+		again := p.expect("INVITE")
+		p.reply(again, reply{status: "407 Proxy Authentication Required", tag: "y", headers: []string{challengeFor("carrier")}})
+		if err := d.failed(); err.SIPStatus != 407 || err.Cause != telephony.CauseFailed {
+			t.Errorf("got %+v", err)
+		}
+		p.silent("INVITE", 50*time.Millisecond)
+	})
+	t.Run("foreign realm", func(t *testing.T) {
+		d := dial(t, t.Context(), e, invite())
+		m := p.expect("INVITE")
+		p.reply(m, reply{status: "407 Proxy Authentication Required", tag: "x", headers: []string{challengeFor("evil")}})
+		if err := d.failed(); err.SIPStatus != 407 {
+			t.Errorf("got %+v", err)
+		}
+		p.silent("INVITE", 50*time.Millisecond)
+	})
+	awaitFree(t, e)
+}
+
+func TestNotSent(t *testing.T) {
+	p := newRawPeer(t)
+	tr := testTrunk(p)
+	e := startEndpoint(t, nil, tr)
+	awaitTokens(t, e, 1)
+	for name, change := range map[string]func(*telephony.Invite){
+		"unknown trunk":       func(i *telephony.Invite) { i.Trunk = "trk_other" },
+		"not E.164":           func(i *telephony.Invite) { i.To = "+49\r\nBye: x" },
+		"URI as number":       func(i *telephony.Invite) { i.To = "+4930@evil" },
+		"no caller ID":        func(i *telephony.Invite) { i.From = "" },
+		"line break":          func(i *telephony.Invite) { i.Headers = map[string]string{"X-A": "1\r\nContact: <sip:evil>"} },
+		"bad name":            func(i *telephony.Invite) { i.Headers = map[string]string{"X A": "1"} },
+		"header of ours":      func(i *telephony.Invite) { i.Headers = map[string]string{"contact": "<sip:evil>"} },
+		"call id with spaces": func(i *telephony.Invite) { i.Call = "a b" },
+	} {
+		inv := invite()
+		change(&inv)
+		d := dial(t, t.Context(), e, inv)
+		if err := d.failed(); err.Cause != telephony.CauseNotSent || err.Reason == "" {
+			t.Errorf("%s: got %+v", name, err)
+		}
+	}
+	tr.Enabled = false
+	e.SetTrunks([]telephony.Trunk{tr})
+	if c := e.Capacity("trk_test"); c.Up || c.Why == "" || c.Free() != 0 {
+		t.Errorf("disabled trunk has capacity %+v", c)
+	}
+	tr.Enabled = true
+	e.SetTrunks([]telephony.Trunk{tr})
+	e.Drain()
+	if d := dial(t, t.Context(), e, invite()); d.failed().Cause != telephony.CauseNotSent {
+		t.Error("Dial after Drain was sent")
+	}
+	p.silent("INVITE", 50*time.Millisecond)
+}
+
+func TestFromNameCannotBreakOut(t *testing.T) {
+	p := newRawPeer(t)
+	e := startEndpoint(t, nil, testTrunk(p))
+	inv := invite()
+	inv.FromName = "A\"B\\ <sip:evil@x>\r\nX-Evil: 1\x00;tag=1"
+	d := dial(t, t.Context(), e, inv)
+	m := p.expect("INVITE")
+	if m.get("X-Evil") != "" || strings.Contains(m.get("From"), "<sip:evil") || !strings.HasPrefix(m.get("From"), `"A\"B\\ `) {
+		t.Errorf("From is %q", m.get("From"))
+	}
+	p.reply(m, reply{status: "486 Busy Here", tag: "x"})
+	d.failed()
+}
+
+// An answer to a call of a process that died is ended, and told by its id.
+func TestAnswerToCallOfDeadProcess(t *testing.T) {
+	p := newRawPeer(t)
+	ghosts := make(chan dialer.CallID, 1)
+	e := startEndpoint(t, func(c *Config) { c.OnGhost = func(id dialer.CallID, _ time.Time) { ghosts <- id } }, testTrunk(p))
+	p.send(e.Addr(), strings.Join([]string{
+		"SIP/2.0 200 OK",
+		"Via: SIP/2.0/UDP " + e.Addr().String() + ";branch=z9hG4bK.gone",
+		"From: <sip:+49401@127.0.0.1>;tag=ours", "To: <sip:+49302@127.0.0.1>;tag=theirs",
+		"Call-ID: cal_dead@host", "CSeq: 1 INVITE", "Contact: <sip:x@" + p.addr().String() + ">", "Content-Length: 0", "", "",
+	}, "\r\n"))
+	p.expect("ACK")
+	p.ok(p.expect("BYE"))
+	select {
+	case id := <-ghosts:
+		if id != "cal_dead" {
+			t.Errorf("ghost of %q", id)
+		}
+	case <-time.After(patience):
+		t.Fatal("not told")
+	}
+}
+
+func TestEndOrphan(t *testing.T) {
+	p := newRawPeer(t)
+	tr := testTrunk(p)
+	tr.Username, tr.Password = "acme", "s3cret"
+	e := startEndpoint(t, nil, tr)
+	d := dial(t, t.Context(), e, invite())
+	m := p.expect("INVITE")
+	p.reply(m, answerSDP)
+	saved := d.answered().Dialog()
+
+	next := startEndpoint(t, nil, tr)
+	ended := make(chan error, 1)
+	go func() { ended <- next.EndOrphan(t.Context(), saved) }()
+	bye := p.await("BYE", patience)
+	if bye == nil {
+		t.Fatalf("no BYE; EndOrphan: %v", <-ended)
+	}
+	if bye.get("Call-ID") != m.get("Call-ID") || bye.get("From") != m.get("From") || !strings.HasSuffix(bye.get("To"), ";tag=a1") || bye.cseq() != "1002" {
+		t.Errorf("BYE does not belong to the dialog: %v", bye)
+	}
+	p.reply(bye, reply{status: "407 Proxy Authentication Required", headers: []string{challengeFor("carrier")}})
+	bye = p.expect("BYE")
+	if !rightDigest(t, bye, "Proxy-Authorization", "s3cret") {
+		t.Error("wrong digest")
+	}
+	p.reply(bye, reply{status: "481 Gone"})
+	if err := <-ended; err != nil {
+		t.Errorf("EndOrphan: %v", err)
+	}
+	for _, bad := range []string{"", "{}", "[]", `{"call_id":"x"}`, `{"call_id":"a","local_tag":"b","dest":"127.0.0.1:1","from":"::","to":"","target":""}`} {
+		if err := next.EndOrphan(t.Context(), []byte(bad)); dialer.CodeOf(err) != dialer.Invalid {
+			t.Errorf("EndOrphan(%q) = %v", bad, err)
+		}
+	}
+	p.serve.Store(ptr(func(m *rawMessage) {
+		if m.method() == "BYE" {
+			p.ok(m)
+		}
+	}))
+}
+
+func ptr[T any](v T) *T { return &v }
+
+func TestShutdownHangsUpEverything(t *testing.T) {
+	p := newRawPeer(t)
+	cfg := DefaultConfig()
+	cfg.Listen = netip.MustParseAddrPort("127.0.0.1:0")
+	e, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.SetTrunks([]telephony.Trunk{testTrunk(p)})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- e.Run(ctx) }()
+	up := dial(t, t.Context(), e, invite())
+	p.reply(p.expect("INVITE"), answerSDP)
+	leg := up.answered()
+	ringing := dial(t, t.Context(), e, invite())
+	m := p.expect("INVITE")
+	rings := make(chan struct{})
+	p.reply(m, reply{status: "180 Ringing", tag: "b"})
+	close(rings)
+	p.serve.Store(ptr(func(r *rawMessage) {
+		switch r.method() {
+		case "BYE":
+			p.ok(r)
+		case "CANCEL":
+			p.ok(r)
+			p.reply(m, reply{status: "487 Request Terminated", tag: "b"})
+		}
+	}))
+	cancel()
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	case <-time.After(shutdownWait + patience):
+		t.Fatal("Run did not end")
+	}
+	awaitDone(t, leg)
+	if err := ringing.failed(); err.Cause != telephony.CauseCancelled {
+		t.Errorf("the ringing call ended with %+v", err)
+	}
+	if e.ports.InUse() != 0 {
+		t.Errorf("%d ports left", e.ports.InUse())
+	}
+}
