@@ -25,7 +25,8 @@ type leg struct {
 	mu       sync.Mutex
 	info     telephony.Info
 	ended    bool
-	next     int // number of the frame that is heard next
+	next     int         // number of the frame that is heard next
+	pace     *time.Timer // a reader's, kept for the next frame
 	taps     []*tap
 	relays   []*relay
 	timers   []*time.Timer
@@ -78,14 +79,8 @@ func (l *leg) ReadFrame(ctx context.Context) (telephony.Frame, error) {
 		return telephony.Frame{}, err
 	}
 	if wait := time.Until(due); wait > 0 {
-		timer := time.NewTimer(wait)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-		case <-l.done:
-			return telephony.Frame{}, telephony.ErrLegEnded
-		case <-ctx.Done():
-			return telephony.Frame{}, ctx.Err()
+		if err := l.wait(ctx, wait); err != nil {
+			return telephony.Frame{}, err
 		}
 	}
 	f := telephony.Frame{Offset: time.Duration(n) * telephony.FrameDuration}
@@ -101,6 +96,33 @@ func (l *leg) ReadFrame(ctx context.Context) (telephony.Frame, error) {
 		t.f(f, false)
 	}
 	return f, nil
+}
+
+// wait waits for the next frame to be due.
+func (l *leg) wait(ctx context.Context, d time.Duration) error {
+	l.mu.Lock()
+	timer := l.pace
+	l.pace = nil // another reader takes its own
+	l.mu.Unlock()
+	if timer == nil {
+		timer = time.NewTimer(d)
+	} else {
+		timer.Reset(d)
+	}
+	defer func() {
+		timer.Stop()
+		l.mu.Lock()
+		l.pace = timer
+		l.mu.Unlock()
+	}()
+	select {
+	case <-timer.C:
+		return nil
+	case <-l.done:
+		return telephony.ErrLegEnded
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 func (l *leg) WriteFrame(f telephony.Frame) error {
