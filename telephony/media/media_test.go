@@ -34,7 +34,7 @@ func open(t testing.TB) *Session {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := ports.Open(slog.New(slog.DiscardHandler))
+	s, err := ports.Open(discard())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -192,6 +192,8 @@ func spoken(value int16) []byte {
 	}
 	return b
 }
+
+func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 func soon(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), deadline)

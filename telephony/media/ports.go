@@ -89,12 +89,7 @@ func (p *Ports) InUse() int {
 func (p *Ports) take(now time.Time) (uint16, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	rested := 0
-	for rested < len(p.resting) && !p.resting[rested].until.After(now) {
-		p.free = append(p.free, p.resting[rested].port)
-		rested++
-	}
-	p.resting = append(p.resting[:0], p.resting[rested:]...)
+	p.rested(now)
 	if len(p.free) == 0 {
 		return 0, false
 	}
@@ -104,6 +99,16 @@ func (p *Ports) take(now time.Time) (uint16, bool) {
 	p.free = p.free[:end]
 	p.inUse++
 	return port, true
+}
+
+// rested frees the ports that have rested. The caller holds p.mu.
+func (p *Ports) rested(now time.Time) {
+	n := 0
+	for n < len(p.resting) && !p.resting[n].until.After(now) {
+		p.free = append(p.free, p.resting[n].port)
+		n++
+	}
+	p.resting = append(p.resting[:0], p.resting[n:]...)
 }
 
 func (p *Ports) release(port uint16) {
