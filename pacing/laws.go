@@ -66,7 +66,11 @@ func ringEnd(l Laws) float64 {
 // believe fills in what a campaign looks like before it is known: answers around
 // RingMean, half of the others ending early, half at the ring timeout.
 func believe(l Laws, live, other []float64, end float64) {
-	p := min(max(l.LiveRate, 0.001), 0.999)
+	p := l.LiveRate
+	if !(p >= 0) { // unknown, or not a number
+		p = priorLive
+	}
+	p = min(max(p, 0.001), 0.999)
 	mean := l.RingMean.Seconds()
 	if !(mean > 0) {
 		mean = 12

@@ -148,6 +148,12 @@ var configs = rapid.Custom(func(t *rapid.T) Config {
 
 // TestBounds: no mode passes a bound in any branch, whatever it is told.
 func TestBounds(t *testing.T) {
+	for range 20 {
+		checkBounds(t)
+	}
+}
+
+func checkBounds(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c, s := configs.Draw(t, "config"), snapshots.Draw(t, "snapshot")
 		p, err := New(c)

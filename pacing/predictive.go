@@ -37,9 +37,9 @@ func (p pacer) predictive(s Snapshot) Decision {
 	law := newRingLaw(s.Laws, s.Ringing)
 	f := look(s, law)
 	live := f.fresh[len(f.fresh)-1]
-	if live <= 0 {
+	if !(live > 0) || s.agents() == 0 {
 		d := oneToOne(s)
-		d.Reason += " (nobody has answered yet)"
+		d.Reason += " (no answer is expected)"
 		return d
 	}
 	d := Decision{Limit: "agents"}
