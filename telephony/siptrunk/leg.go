@@ -174,7 +174,9 @@ func (l *Leg) Info() telephony.Info {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	info := l.info
-	if !l.ended {
+	select {
+	case <-l.done:
+	default:
 		info.Media = l.session.Stats()
 	}
 	return info
@@ -212,11 +214,16 @@ func (l *Leg) end(by telephony.Side, cause telephony.Cause, q850 int, reason str
 	l.info.EndedAt, l.info.EndedBy = time.Now(), by
 	l.info.Cause, l.info.Q850, l.info.Reason = cause, q850, reason
 	l.info.SIPStatus = 200
-	l.info.Media = l.session.Stats()
 	l.mu.Unlock()
-	close(l.done)
 	l.e.goEnd("hanging up", func() {
-		l.session.Close() // not in the caller's goroutine, which may be a tap's
+		// Not in the caller's goroutine: it may be a tap's, which runs inside
+		// the session.
+		stats := l.session.Stats()
+		l.mu.Lock()
+		l.info.Media = stats
+		l.mu.Unlock()
+		close(l.done)
+		l.session.Close()
 		if bye {
 			l.e.hangUp(l.d, cause, byeWait)
 		}
