@@ -82,7 +82,10 @@ func TestDataOutlivesAStopAndASecondDialerIsRefused(t *testing.T) {
 
 func TestServerKilledIsRepairedAtTheNextStart(t *testing.T) {
 	dir := folder(t)
-	s := start(t, dir)
+	s, err := Start(t.Context(), Options{Dir: dir}) // safe: what is committed outlives a kill
+	if err != nil {
+		t.Fatal(err)
+	}
 	query(t, s.URL(), `create table kept as select 'here' as word; select 'made'`)
 	s.cmd.Process.Kill()
 	<-s.Exited()
