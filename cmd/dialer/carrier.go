@@ -30,10 +30,14 @@ type carrierCmd struct {
 	Verbose    bool          `short:"v" help:"Log what goes wrong."`
 }
 
-// Run serves until ctx is done, which is how an interrupt arrives.
-func (c *carrierCmd) Run(ctx context.Context) error { return c.run(ctx, os.Stdout) }
+// Run serves until it is interrupted.
+func (c *carrierCmd) Run(ctx context.Context, t *terminal) error {
+	return c.serve(ctx, t.out, t.stop)
+}
 
-func (c *carrierCmd) run(ctx context.Context, out io.Writer) error {
+func (c *carrierCmd) serve(ctx context.Context, out io.Writer, interrupt <-chan os.Signal) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	cfg, err := c.config()
 	if err != nil {
 		return err
@@ -59,6 +63,8 @@ func (c *carrierCmd) run(ctx context.Context, out io.Writer) error {
 			now := carrier.Counts()
 			printCounts(out, time.Since(began), now, float64(now.Arrived-before.Arrived)/max(c.Every, 100*time.Millisecond).Seconds())
 			before = now
+		case <-interrupt:
+			stop()
 		case err := <-done:
 			printSummary(out, time.Since(began), carrier.Counts())
 			return err

@@ -216,7 +216,9 @@ func (p *Phone) update(change func(*PhoneState)) {
 // unregisters and returns nil.
 func (p *Phone) Run(ctx context.Context) error {
 	served := make(chan error, 1)
-	go func() { served <- p.server.ServeUDP(p.conn) }()
+	socket := &signalling{PacketConn: p.conn, live: make(chan struct{})}
+	go func() { served <- p.server.ServeUDP(socket) }()
+	<-socket.live
 	var err error
 	if p.cfg.Registrar != "" {
 		registered := make(chan struct{})
@@ -238,6 +240,19 @@ func (p *Phone) Run(ctx context.Context) error {
 	p.ua.Close()
 	p.conn.Close()
 	return err
+}
+
+// signalling tells when sipgo has begun to read its socket. Before that its
+// client does not know the socket and would bind the same port once more.
+type signalling struct {
+	net.PacketConn
+	once sync.Once
+	live chan struct{}
+}
+
+func (s *signalling) ReadFrom(b []byte) (int, net.Addr, error) {
+	s.once.Do(func() { close(s.live) })
+	return s.PacketConn.ReadFrom(b)
 }
 
 // takeCall is diago's handler of one call.

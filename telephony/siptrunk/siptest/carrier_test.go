@@ -1,0 +1,550 @@
+package siptest
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/emiago/sipgo"
+	"github.com/emiago/sipgo/sip"
+)
+
+const number = "+15557654321"
+
+func TestRefusals(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		kind   Kind
+		status int
+		q850   int
+		rings  bool
+	}{
+		{Busy, 486, 17, false},
+		{Invalid, 404, 1, false},
+		{Congestion, 503, 34, false},
+		{Rejected, 603, 21, true},
+		{NoAnswer, 480, 19, true},
+	} {
+		t.Run(string(tt.kind), func(t *testing.T) {
+			t.Parallel()
+			c := newWatched(t, CarrierConfig{Speed: 100, Population: &Population{Groups: []Group{{Kind: tt.kind, Share: 1}}}})
+			call := newCaller(t).dial(t, c.Addr(), number)
+			if tt.rings {
+				call.want(180)
+			}
+			res := call.want(tt.status)
+			if want := fmt.Sprintf("Q.850;cause=%d", tt.q850); res.GetHeader("Reason") == nil || res.GetHeader("Reason").Value() != want {
+				t.Errorf("Reason = %v, want %s", res.GetHeader("Reason"), want)
+			}
+			got := c.until(Ended)
+			if got.To != number || got.From != "+15550001111" || got.Kind != tt.kind || got.Status != tt.status ||
+				got.Headers["X-Attempt"] != "attempt-7" || got.RingingAt.IsZero() == tt.rings || !got.AnsweredAt.IsZero() {
+				t.Errorf("ledger has %+v", got)
+			}
+			if c.Open() != 0 {
+				t.Errorf("%d calls open", c.Open())
+			}
+		})
+	}
+}
+
+func TestPersonSaysHelloAndHangsUpOnSilence(t *testing.T) {
+	t.Parallel()
+	c := newWatched(t, CarrierConfig{Script: always(Behaviour{
+		Kind: Human, PostDial: 50 * time.Millisecond, Ring: 300 * time.Millisecond, Audio: "hello-1",
+		SpeakAfter: 300 * time.Millisecond, Patience: 700 * time.Millisecond,
+	})})
+	call := newCaller(t).dial(t, c.Addr(), number)
+	call.want(180)
+	rang := time.Now()
+	call.answered()
+	if d := time.Since(rang); d < 250*time.Millisecond || d > 2*time.Second {
+		t.Errorf("rang for %v, want 300ms", d)
+	}
+	call.waitBye(5 * time.Second)
+	got := c.until(Ended)
+	if got.EndedBy != "callee" || got.AckedAt.IsZero() || !got.HeardAt.IsZero() {
+		t.Errorf("ledger has %+v", got)
+	}
+	if d := got.GreetingAt.Sub(got.AnsweredAt); d < 290*time.Millisecond || d > 600*time.Millisecond {
+		t.Errorf("said hello after %v, want 300ms", d)
+	}
+	// Silence until the greeting, then about half a second of voice.
+	heard := call.audio()
+	at, voiced := -1, 0
+	for i := 0; i+frameSamples <= len(heard); i += frameSamples {
+		if rms(heard[i:i+frameSamples]) > loud {
+			voiced++
+			if at < 0 {
+				at = i / 8
+			}
+		}
+	}
+	if at < 200 || at > 600 || voiced < 12 || voiced > 35 {
+		t.Errorf("hello began at %d ms of audio and had %d loud frames", at, voiced)
+	}
+}
+
+func TestPersonTalksWithAnAgent(t *testing.T) {
+	t.Parallel()
+	for _, hangsUp := range []bool{true, false} {
+		t.Run(fmt.Sprintf("hangs up %v", hangsUp), func(t *testing.T) {
+			t.Parallel()
+			c := newWatched(t, CarrierConfig{Script: always(Behaviour{
+				Kind: Human, Audio: "hello-2", Voice: "person-1", SpeakAfter: 50 * time.Millisecond,
+				Patience: 5 * time.Second, Talk: 2 * time.Second, HangsUp: hangsUp,
+			})})
+			call := newCaller(t).dial(t, c.Addr(), number, withCodecs("8 101"))
+			res := call.answered()
+			var speaking sync.WaitGroup
+			defer speaking.Wait()
+			ctx, stop := context.WithCancel(context.Background())
+			defer stop()
+			began := time.Now()
+			speaking.Go(func() { call.speak(ctx, clipSamples("agent-1")) })
+			heard := c.until(Heard)
+			if d := heard.HeardAt.Sub(began); d < 0 || d > 200*time.Millisecond {
+				t.Errorf("heard the agent %v after its first word", d)
+			}
+			if hangsUp {
+				call.waitBye(6 * time.Second)
+			} else {
+				<-time.After(time.Until(began.Add(2500 * time.Millisecond)))
+				if got := call.do(sip.BYE, res, nil).StatusCode; got != 200 {
+					t.Errorf("BYE got %d", got)
+				}
+			}
+			got := c.until(Ended)
+			want := map[bool]string{true: "callee", false: "caller"}[hangsUp]
+			if got.EndedBy != want || !got.MessageAt.IsZero() {
+				t.Errorf("ended by %q, message at %v; want %q and none", got.EndedBy, got.MessageAt, want)
+			}
+			if d := got.EndedAt.Sub(got.HeardAt); d < 1900*time.Millisecond || d > 4*time.Second {
+				t.Errorf("talked for %v, want about 2s", d)
+			}
+			if got.PacketsIn < 80 || got.PacketsOut < 80 || rms(call.audio()) < loud {
+				t.Errorf("packets in %d, out %d", got.PacketsIn, got.PacketsOut)
+			}
+		})
+	}
+}
+
+func TestPersonPressesNineOnTheMessage(t *testing.T) {
+	t.Parallel()
+	c := newWatched(t, CarrierConfig{Script: always(Behaviour{
+		Kind: Human, Audio: "hello-4", SpeakAfter: 50 * time.Millisecond, Patience: 5 * time.Second,
+		Talk: time.Minute, Press: "9",
+	})})
+	call := newCaller(t).dial(t, c.Addr(), number)
+	call.answered()
+	message := clipSamples("abandoned")[:3500*8]
+	call.speak(context.Background(), message)
+	call.waitBye(10 * time.Second)
+	got := c.until(Ended)
+	if got.MessageAt.IsZero() || got.Pressed != "9" || got.EndedBy != "callee" {
+		t.Errorf("ledger has %+v", got)
+	}
+	if keys := call.pressed(); !slices.Equal(keys, []byte{9}) {
+		t.Errorf("got key events %v, want one 9", keys)
+	}
+}
+
+func TestMachineGreetsBeepsAndRecords(t *testing.T) {
+	t.Parallel()
+	c := newWatched(t, CarrierConfig{Script: always(Behaviour{
+		Kind: Machine, Audio: "hello-5", SpeakAfter: 100 * time.Millisecond,
+		BeepHz: 1000, BeepLength: 400 * time.Millisecond, Talk: 300 * time.Millisecond,
+	})})
+	call := newCaller(t).dial(t, c.Addr(), number)
+	call.answered()
+	call.waitBye(10 * time.Second)
+	got := c.until(Ended)
+	if d := got.GreetingEndAt.Sub(got.GreetingAt); d < 1450*time.Millisecond || d > 2*time.Second {
+		t.Errorf("greeted for %v", d)
+	}
+	heard := call.audio()
+	if n := frames(heard, 1000); n < 16 || n > 24 {
+		t.Errorf("the beep has %d frames, want 20", n)
+	}
+	if got.BeepEndAt.IsZero() || got.EndedBy != "callee" {
+		t.Errorf("ledger has %+v", got)
+	}
+}
+
+func TestFaxAndAnnouncement(t *testing.T) {
+	t.Parallel()
+	t.Run("fax", func(t *testing.T) {
+		t.Parallel()
+		c := newWatched(t, CarrierConfig{Script: always(Behaviour{Kind: Fax, Talk: 100 * time.Millisecond})})
+		call := newCaller(t).dial(t, c.Addr(), number)
+		call.answered()
+		call.waitBye(10 * time.Second)
+		if n := frames(call.audio(), 2100); n < 140 || n > 152 {
+			t.Errorf("the called tone has %d frames, want 150", n)
+		}
+	})
+	t.Run("announcement then 404", func(t *testing.T) {
+		t.Parallel()
+		c := newWatched(t, CarrierConfig{Script: always(Behaviour{Kind: Announcement, Audio: "hello-1"})})
+		call := newCaller(t).dial(t, c.Addr(), number)
+		call.want(183)
+		call.want(404)
+		heard := call.audio()
+		for _, hz := range []float64{950, 1400, 1800} {
+			if n := frames(heard, hz); n < 13 || n > 20 {
+				t.Errorf("%v Hz has %d frames, want 16", hz, n)
+			}
+		}
+		if len(heard) < 1800*8 {
+			t.Errorf("early media lasted %v", length(heard))
+		}
+		if got := c.until(Ended); !got.AnsweredAt.IsZero() || got.Status != 404 {
+			t.Errorf("ledger has %+v", got)
+		}
+	})
+	t.Run("announcement after the answer", func(t *testing.T) {
+		t.Parallel()
+		c := newWatched(t, CarrierConfig{Script: always(Behaviour{Kind: Announcement, Status: 200, Ring: 50 * time.Millisecond, Audio: "hello-1"})})
+		call := newCaller(t).dial(t, c.Addr(), number)
+		call.want(180)
+		call.answered()
+		call.waitBye(10 * time.Second)
+		if n := frames(call.audio(), 950); n < 13 {
+			t.Errorf("950 Hz has %d frames, want 16", n)
+		}
+	})
+}
+
+// frames counts the 20 ms frames that are a tone.
+func frames(heard []int16, hz float64) int {
+	n := 0
+	for i := 0; i+frameSamples <= len(heard); i += frameSamples {
+		if Power(heard[i:i+frameSamples], hz) > 0.8 {
+			n++
+		}
+	}
+	return n
+}
+
+func TestEarlyMediaIsRingback(t *testing.T) {
+	t.Parallel()
+	c := newWatched(t, CarrierConfig{Script: always(Behaviour{
+		Kind: HangUp, EarlyMedia: true, Ring: time.Second, Talk: 200 * time.Millisecond,
+	})})
+	call := newCaller(t).dial(t, c.Addr(), number)
+	early := call.want(183)
+	res := call.answered()
+	heard := call.audio()
+	if a, b := Power(heard, 440), Power(heard, 480); a < 0.3 || b < 0.3 {
+		t.Errorf("ringback has %.2f at 440 Hz and %.2f at 480 Hz", a, b)
+	}
+	if string(early.Body()) != string(res.Body()) {
+		t.Errorf("the answer's SDP differs from the early one:\n%s\n%s", early.Body(), res.Body())
+	}
+	call.waitBye(3 * time.Second)
+	if got := c.until(Ended); got.EndedBy != "callee" || got.Kind != HangUp {
+		t.Errorf("ledger has %+v", got)
+	}
+}
+
+func TestCancelIs487(t *testing.T) {
+	t.Parallel()
+	for _, early := range []bool{false, true} {
+		c := newWatched(t, CarrierConfig{Script: always(Behaviour{Kind: NoAnswer, EarlyMedia: early, Ring: time.Minute})})
+		call := newCaller(t).dial(t, c.Addr(), number)
+		call.response()
+		call.sendCancel()
+		call.want(487)
+		got := c.until(Ended)
+		if got.CancelledAt.IsZero() || got.EndedBy != "caller" || got.Status != 487 || got.LateAnswer {
+			t.Errorf("ledger has %+v", got)
+		}
+		if n := c.Counts(); n.Cancelled != 1 || n.Open() != 0 {
+			t.Errorf("counts %+v", n)
+		}
+	}
+}
+
+func TestLateAnswerAfterCancelIsOpenUntilBye(t *testing.T) {
+	t.Parallel()
+	c := newWatched(t, CarrierConfig{Script: always(Behaviour{
+		Kind: NoAnswer, Ring: time.Minute, LateAnswer: true, Patience: time.Minute,
+	})})
+	call := newCaller(t).dial(t, c.Addr(), number)
+	call.want(180)
+	call.sendCancel()
+	res := call.want(200)
+	if c.Open() != 1 {
+		t.Errorf("%d calls open, want the ghost", c.Open())
+	}
+	call.ack(res, nil)
+	call.do(sip.BYE, res, nil)
+	if got := c.until(Ended); !got.LateAnswer || got.CancelledAt.IsZero() || got.AnsweredAt.IsZero() || got.EndedBy != "caller" {
+		t.Errorf("ledger has %+v", got)
+	}
+	if n := c.Counts(); n.LateAnswers != 1 || n.Open() != 0 {
+		t.Errorf("counts %+v", n)
+	}
+}
+
+func TestFaultsOnTheWire(t *testing.T) {
+	t.Parallel()
+	t.Run("slow responses", func(t *testing.T) {
+		t.Parallel()
+		c := newWatched(t, CarrierConfig{Script: always(Behaviour{Kind: Busy, ResponseDelay: 700 * time.Millisecond, Retransmit: true})})
+		began := time.Now()
+		call := newCaller(t).dial(t, c.Addr(), number)
+		call.want(486)
+		if d := time.Since(began); d < 650*time.Millisecond {
+			t.Errorf("486 after %v, want 700ms", d)
+		}
+		if n := len(c.Calls()); n != 1 {
+			t.Errorf("the repeated INVITE made %d calls", n)
+		}
+	})
+	t.Run("loss", func(t *testing.T) {
+		t.Parallel()
+		c := newWatched(t, CarrierConfig{Script: always(Behaviour{Kind: HangUp, Talk: 1200 * time.Millisecond, Loss: 0.5})})
+		call := newCaller(t).dial(t, c.Addr(), number)
+		call.answered()
+		call.waitBye(5 * time.Second)
+		if d := length(call.audio()); d < 350*time.Millisecond || d > 850*time.Millisecond {
+			t.Errorf("got %v of audio of 1.2 s, want half", d)
+		}
+	})
+	t.Run("no media", func(t *testing.T) {
+		t.Parallel()
+		c := newWatched(t, CarrierConfig{Script: always(Behaviour{Kind: HangUp, Talk: 300 * time.Millisecond, NoMedia: true})})
+		call := newCaller(t).dial(t, c.Addr(), number)
+		call.answered()
+		call.waitBye(5 * time.Second)
+		if n := len(call.audio()); n != 0 {
+			t.Errorf("got %d samples", n)
+		}
+	})
+	t.Run("BYE is not answered", func(t *testing.T) {
+		t.Parallel()
+		c := newWatched(t, CarrierConfig{Script: always(Behaviour{Kind: Human, Patience: time.Minute, NoByeAnswer: true})})
+		call := newCaller(t).dial(t, c.Addr(), number)
+		res := call.answered()
+		ctx, cancel := context.WithTimeout(context.Background(), 700*time.Millisecond)
+		defer cancel()
+		if res, err := call.caller.client.Do(ctx, call.inDialog(sip.BYE, res)); err == nil {
+			t.Errorf("BYE got %d", res.StatusCode)
+		}
+		if got := c.until(Ended); got.EndedBy != "caller" {
+			t.Errorf("ledger has %+v", got)
+		}
+	})
+}
+
+func TestOffersAndReInvite(t *testing.T) {
+	t.Parallel()
+	human := always(Behaviour{Kind: Human, Ring: 50 * time.Millisecond, Patience: time.Minute, Audio: "hello-1"})
+	t.Run("codec is refused", func(t *testing.T) {
+		t.Parallel()
+		c := newWatched(t, CarrierConfig{Script: human})
+		call := newCaller(t).dial(t, c.Addr(), number, withCodecs("9"))
+		call.want(180)
+		call.want(488)
+		if got := c.until(Ended); got.Status != 488 || got.EndedBy != "network" {
+			t.Errorf("ledger has %+v", got)
+		}
+	})
+	t.Run("late offer", func(t *testing.T) {
+		t.Parallel()
+		c := newWatched(t, CarrierConfig{Script: human})
+		call := newCaller(t).dial(t, c.Addr(), number, withoutSDP)
+		call.want(180)
+		res := call.want(200)
+		port := call.rtp.LocalAddr().(*net.UDPAddr).Port
+		call.ack(res, fmt.Appendf(nil, "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio %d RTP/AVP 8\r\n", port))
+		deadline := time.After(5 * time.Second)
+		for heard := []int16{}; rms(heard) < loud; heard = call.audio() {
+			select {
+			case <-deadline:
+				t.Fatal("no audio")
+			case <-time.After(100 * time.Millisecond):
+			}
+		}
+		call.do(sip.BYE, res, nil)
+	})
+	t.Run("hold stops the audio", func(t *testing.T) {
+		t.Parallel()
+		c := newWatched(t, CarrierConfig{Script: human})
+		call := newCaller(t).dial(t, c.Addr(), number)
+		res := call.answered()
+		offer := strings.Replace(string(call.invite.Body()), "a=sendrecv", "a=sendonly", 1)
+		held := call.do(sip.INVITE, res, []byte(offer))
+		if held.StatusCode != 200 || !strings.Contains(string(held.Body()), "a=recvonly") {
+			t.Fatalf("re-INVITE got %d\n%s", held.StatusCode, held.Body())
+		}
+		call.audio()
+		<-time.After(200 * time.Millisecond)
+		if n := len(call.audio()); n > frameSamples {
+			t.Errorf("got %d samples on hold", n)
+		}
+		call.do(sip.BYE, res, nil)
+	})
+}
+
+func TestDigestAndAddressAuthentication(t *testing.T) {
+	t.Parallel()
+	for _, challenge := range []int{401, 407} {
+		c := newWatched(t, CarrierConfig{User: "trunk", Password: "s3cret", Challenge: challenge, Script: always(Behaviour{Kind: Busy})})
+		for password, want := range map[string]int{"s3cret": 486, "wrong": challenge} {
+			call := newCaller(t).dial(t, c.Addr(), number)
+			res := call.want(challenge)
+			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+			got, err := call.caller.client.DoDigestAuth(ctx, call.invite, res, sipgo.DigestAuth{Username: "trunk", Password: password})
+			cancel()
+			if err != nil || got.StatusCode != want {
+				t.Errorf("challenge %d, password %q: got %v, %v; want %d", challenge, password, got, err, want)
+			}
+		}
+		if n := len(c.Calls()); n != 1 {
+			t.Errorf("%d calls in the ledger, want the authenticated one", n)
+		}
+	}
+	c := newWatched(t, CarrierConfig{Allow: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}})
+	newCaller(t).dial(t, c.Addr(), number).want(403)
+}
+
+func TestLedgerFileHoldsTheTruth(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "ledger.jsonl")
+	c := newWatched(t, CarrierConfig{Ledger: path, Script: always(Behaviour{Kind: HangUp, Talk: 50 * time.Millisecond})})
+	call := newCaller(t).dial(t, c.Addr(), number)
+	call.answered()
+	call.waitBye(5 * time.Second)
+	c.until(Ended)
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var events []Event
+	for line := range strings.Lines(string(data)) {
+		var row struct {
+			Event Event `json:"event"`
+			CallRecord
+		}
+		if err := json.Unmarshal([]byte(line), &row); err != nil {
+			t.Fatalf("%v in %s", err, line)
+		}
+		if row.CallID != call.invite.CallID().Value() {
+			t.Errorf("Call-ID %q", row.CallID)
+		}
+		events = append(events, row.Event)
+	}
+	if want := []Event{Arrived, Answered, Ended}; !slices.Equal(events, want) {
+		t.Errorf("events %v, want %v", events, want)
+	}
+}
+
+func TestThreeHundredCallsAtOnce(t *testing.T) {
+	const calls = 300
+	c := newWatched(t, CarrierConfig{
+		Speed: 20, RTP: PortRange{20000, 29999},
+		Population: &Population{Groups: []Group{{Kind: Human, Share: 1, PostDial: Fixed(time.Second), Ring: Uniform(time.Second, 20*time.Second), Patience: Fixed(30 * time.Second)}}},
+	})
+	from := newCaller(t)
+	sink, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sink.Close()
+	_ = sink.SetReadBuffer(4 << 20)
+	port := sink.LocalAddr().(*net.UDPAddr).Port
+	streams := map[string]int{}
+	counted := make(chan struct{})
+	go func() {
+		defer close(counted)
+		buf := make([]byte, 1500)
+		for {
+			n, _, err := sink.ReadFromUDPAddrPort(buf)
+			if err != nil {
+				return
+			}
+			if n > 12 {
+				streams[string(buf[8:12])]++
+			}
+		}
+	}()
+	var up, over sync.WaitGroup
+	hangUp := make(chan struct{})
+	for i := range calls {
+		up.Add(1)
+		over.Go(func() {
+			call := &testCall{t: t, caller: from, bye: make(chan struct{}, 1), cseq: 1}
+			call.send(c.Addr(), fmt.Sprintf("+1555%07d", i), fmt.Sprintf("load-%d", i), port)
+			if call.tx == nil {
+				up.Done()
+				return
+			}
+			var res *sip.Response
+			for res == nil || res.StatusCode < 200 {
+				select {
+				case res = <-call.tx.Responses():
+				case <-call.tx.Done():
+					t.Errorf("call %d: %v", i, call.tx.Err())
+					up.Done()
+					return
+				}
+			}
+			if res.StatusCode == 200 {
+				call.ack(res, nil)
+			} else {
+				t.Errorf("call %d got %d", i, res.StatusCode)
+			}
+			up.Done()
+			<-hangUp
+			call.do(sip.BYE, res, nil)
+		})
+	}
+	up.Wait()
+	if n := c.Counts(); n.Talking != calls {
+		t.Errorf("%d calls up at once, want %d", n.Talking, calls)
+	}
+	<-time.After(time.Second)
+	close(hangUp)
+	over.Wait()
+	if n := c.Counts(); n.Arrived != calls || n.Answered != calls || n.CallerEnded != calls || n.Open() != 0 || n.Unacked != 0 {
+		t.Errorf("counts %+v", n)
+	}
+	sink.Close()
+	<-counted
+	if len(streams) != calls {
+		t.Errorf("heard %d streams, want %d", len(streams), calls)
+	}
+}
+
+func TestHostileDatagramsDoNotStopTheCarrier(t *testing.T) {
+	t.Parallel()
+	c := newWatched(t, CarrierConfig{Script: always(Behaviour{Kind: Busy})})
+	conn, err := net.Dial("udp", c.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	for _, data := range []string{
+		"", "\r\n\r\n", "\x00\x00\x00", "INVITE", "INVITE sip:x SIP/2.0\r\n\r\n",
+		"INVITE sip:x@y SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1\r\nFrom: <sip:a@b>\r\nTo: <sip:x@y>\r\nCall-ID: 1\r\nCSeq: 1 INVITE\r\nContent-Length: 99999\r\n\r\n",
+		"BYE sip:x SIP/2.0\r\nVia: SIP/2.0/UDP h:70000\r\nFrom: a\r\nTo: b;tag=1\r\nCall-ID: 1\r\nCSeq: 1 BYE\r\n\r\n",
+		"SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP h\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:a@b>;tag=2\r\nCall-ID: 1\r\nCSeq: 1 BYE\r\n\r\n",
+		strings.Repeat("A", 60000),
+	} {
+		if _, err := conn.Write([]byte(data)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	newCaller(t).dial(t, c.Addr(), number).want(486)
+}
