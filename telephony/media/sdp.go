@@ -84,9 +84,9 @@ func Answer(offer []byte, local netip.AddrPort, sessionID, version uint64, codec
 	r.Send, r.Receive = r.Send && wants.send, r.Receive && wants.receive
 
 	var media []*sdp.MediaDescription
-	for i, m := range d.MediaDescriptions {
+	for i, fields := range d.named {
 		answer := &sdp.MediaDescription{MediaName: sdp.MediaName{
-			Media: m.MediaName.Media, Protos: m.MediaName.Protos, Formats: m.MediaName.Formats,
+			Media: fields[0], Protos: strings.Split(fields[2], "/"), Formats: fields[3:],
 		}}
 		if i == chosen {
 			answer.MediaName.Port.Value = int(local.Port())
@@ -148,11 +148,15 @@ func describe(local netip.AddrPort, sessionID, version uint64, media ...*sdp.Med
 }
 
 // description is a parsed body.
-type description struct{ sdp.SessionDescription }
+type description struct {
+	sdp.SessionDescription
+	named [][]string // the fields of each m= line as they came
+}
 
 // parse reads what it needs of a body: v=, c=, m= and a= lines. Everything else
 // (o=, s=, t=, blank lines, LF alone, lines out of order) is no reason to lose a
-// call that is otherwise plain.
+// call that is otherwise plain. Of media that we would refuse only the m= line
+// is kept: the parser knows fewer kinds than there are (m=image for fax).
 func parse(body []byte) (*description, error) {
 	if len(body) == 0 {
 		return nil, errors.New("the SDP is empty")
@@ -160,8 +164,9 @@ func parse(body []byte) (*description, error) {
 	if len(body) > maxSDP {
 		return nil, fmt.Errorf("the SDP of %d bytes is longer than %d", len(body), maxSDP)
 	}
+	d := new(description)
 	var session, attributes, media []string
-	version := false
+	version, usable := false, false
 	for line := range strings.Lines(string(body)) {
 		line = strings.Trim(line, " \t\r\n\x00")
 		if len(line) < 2 || line[1] != '=' {
@@ -174,11 +179,23 @@ func parse(body []byte) (*description, error) {
 		case 'v':
 			version = true
 		case 'm':
+			fields := strings.Fields(line[2:])
+			if len(fields) < 4 {
+				return nil, fmt.Errorf("the SDP has m= line %s, which names no media, port, protocol and format", printable(line))
+			}
+			if len(d.named) == maxMedia {
+				return nil, fmt.Errorf("the SDP has more than %d m= lines", maxMedia)
+			}
+			d.named = append(d.named, fields)
+			if usable = isAudio(fields) && isRTP(fields); !usable {
+				line = "m=audio 0 RTP/AVP 0"
+			}
 			media = append(media, line)
 		case 'c', 'a':
 			switch {
-			case len(media) > 0:
+			case len(media) > 0 && usable:
 				media = append(media, line)
+			case len(media) > 0:
 			case line[0] == 'a':
 				attributes = append(attributes, line)
 			case len(session) == 0:
@@ -190,12 +207,8 @@ func parse(body []byte) (*description, error) {
 		return nil, errors.New(`the body is not SDP: it does not begin with "v=0"`)
 	}
 	text := "v=0\r\no=- 0 0 IN IP4 0.0.0.0\r\ns=-\r\n" + join(session) + "t=0 0\r\n" + join(attributes) + join(ordered(media))
-	d := new(description)
 	if err := d.UnmarshalString(text); err != nil {
 		return nil, fmt.Errorf("the SDP cannot be read: %w", err)
-	}
-	if len(d.MediaDescriptions) > maxMedia {
-		return nil, fmt.Errorf("the SDP has %d m= lines, more than %d", len(d.MediaDescriptions), maxMedia)
 	}
 	return d, nil
 }
@@ -231,29 +244,27 @@ func ordered(lines []string) []string {
 	return sorted
 }
 
+func isAudio(fields []string) bool { return strings.EqualFold(fields[0], "audio") }
+
+func isRTP(fields []string) bool {
+	return strings.EqualFold(fields[2], "RTP/AVP") || strings.EqualFold(fields[2], "RTP/AVPF")
+}
+
 // audio returns the index of the audio to use.
 func (d *description) audio() (int, error) {
-	rejected, why := false, ""
-	for i, m := range d.MediaDescriptions {
-		if !strings.EqualFold(m.MediaName.Media, "audio") {
-			continue
-		}
-		switch proto := strings.ToUpper(strings.Join(m.MediaName.Protos, "/")); {
-		case m.MediaName.Port.Value == 0:
-			rejected = true
-		case proto == "RTP/AVP" || proto == "RTP/AVPF":
+	err := errors.New("the SDP has no audio")
+	for i, fields := range d.named {
+		switch {
+		case !isAudio(fields):
+		case !isRTP(fields):
+			err = fmt.Errorf("the SDP wants audio over %s: only RTP/AVP is supported", printable(fields[2]))
+		case d.MediaDescriptions[i].MediaName.Port.Value != 0:
 			return i, nil
 		default:
-			why = fmt.Sprintf("the SDP wants audio over %q: only RTP/AVP is supported", proto)
+			err = fmt.Errorf("%w (m=audio 0)", ErrRejected)
 		}
 	}
-	switch {
-	case why != "":
-		return 0, errors.New(why)
-	case rejected:
-		return 0, fmt.Errorf("%w (m=audio 0)", ErrRejected)
-	}
-	return 0, errors.New("the SDP has no audio")
+	return 0, err
 }
 
 // remote reads media section i.
@@ -291,7 +302,7 @@ func (d *description) address(i int) (netip.Addr, error) {
 	if c == nil || c.Address == nil {
 		return netip.Addr{}, errors.New("the SDP has no c= line: nowhere to send audio to")
 	}
-	text := c.Address.Address
+	text, _, _ := strings.Cut(c.Address.Address, "/") // a multicast address has a TTL
 	addr, err := netip.ParseAddr(text)
 	addr = addr.Unmap()
 	switch {

@@ -1,0 +1,188 @@
+package media
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/pion/rtp"
+
+	"dialer"
+	"dialer/telephony"
+)
+
+func pressed(t *testing.T, s *Session, n int) (digits string) {
+	t.Helper()
+	for range n {
+		select {
+		case d := <-s.Digits():
+			digits += string(d.Key)
+			if d.Duration != digitLength {
+				t.Errorf("key %c lasted %s, want %s", d.Key, d.Duration, digitLength)
+			}
+		case <-time.After(deadline):
+			t.Fatalf("%q was heard, %d keys were pressed", digits, n)
+		}
+	}
+	select {
+	case d := <-s.Digits():
+		t.Errorf("%c was heard once more than it was pressed", d.Key)
+	default:
+	}
+	return digits
+}
+
+// Keys pressed on one phone are heard by the leg and, relayed under another
+// payload type, by the other phone: each once.
+func TestDigitsFromEndToEnd(t *testing.T) {
+	c := newCall(t, PCMU, PCMA)
+	r := remoteAt(c.legB.Local(), PCMA)
+	r.DTMF = 96
+	c.phoneB.SetRemote(r)
+	r.Addr = c.phoneB.Local()
+	c.legB.SetRemote(r)
+	defer c.legA.Relay(c.legB)()
+
+	const keys = "119#a"
+	if err := c.phoneA.SendDigits(soon(t), keys); err != nil {
+		t.Fatal(err)
+	}
+	for name, s := range map[string]*Session{"leg": c.legA, "other phone": c.phoneB} {
+		if got := pressed(t, s, len(keys)); got != "119#A" {
+			t.Errorf("%s heard %q, want 119#A", name, got)
+		}
+	}
+}
+
+// What goes out for one key is as RFC 4733 wants it.
+func TestDigitOnTheWire(t *testing.T) {
+	t.Parallel()
+	s, w := open(t), newWire(t, "127.0.0.1:0")
+	s.SetRemote(remoteAt(w.addr, PCMU))
+	speak(t, s, tone(400, 1))
+	audio := w.read(t)
+	if err := s.SendDigits(soon(t), "5"); err != nil {
+		t.Fatal(err)
+	}
+	speak(t, s, tone(400, 1))
+	var first *rtp.Packet
+	for i := range 7 {
+		p := w.read(t)
+		if first == nil {
+			first = p
+		}
+		wantEnd, wantDuration := i >= 4, 160*min(i+1, 5)
+		duration := int(p.Payload[2])<<8 | int(p.Payload[3])
+		if p.PayloadType != 101 || p.Payload[0] != 5 || p.Timestamp != first.Timestamp || p.SSRC != audio.SSRC ||
+			p.SequenceNumber != audio.SequenceNumber+1+uint16(i) || p.Marker != (i == 0) ||
+			p.Payload[1]&0x80 != 0 != wantEnd || duration != wantDuration {
+			t.Errorf("packet %d: %v % x; want end %v, duration %d", i, &p.Header, p.Payload, wantEnd, wantDuration)
+		}
+	}
+	if p := w.read(t); p.PayloadType != 0 || p.SequenceNumber != first.SequenceNumber+7 ||
+		int32(p.Timestamp-first.Timestamp) < 800 || !p.Marker {
+		t.Errorf("audio after the key: %v", &p.Header)
+	}
+}
+
+func TestDigitsThatCannotBeSent(t *testing.T) {
+	s, w := open(t), newWire(t, "127.0.0.1:0")
+	r := remoteAt(w.addr, PCMU)
+	s.SetRemote(r)
+	if err := s.SendDigits(soon(t), "12x"); dialer.CodeOf(err) != dialer.Invalid {
+		t.Errorf("key x: %v, want Invalid", err)
+	}
+	r.DTMF = 0
+	s.SetRemote(r)
+	if err := s.SendDigits(soon(t), "12"); !errors.Is(err, ErrNoDigits) {
+		t.Errorf("without telephone-event: %v, want ErrNoDigits", err)
+	}
+	if out := s.Stats().PacketsOut; out != 0 {
+		t.Errorf("%d packets were sent all the same", out)
+	}
+}
+
+// Whatever packets of a press are lost or doubled, it counts once.
+func TestEachPressCountsOnce(t *testing.T) {
+	type event struct {
+		timestamp uint32
+		key       byte
+		end       bool
+		duration  uint16
+		after     time.Duration // since the packet before
+	}
+	whole := func(timestamp uint32, key byte) []event {
+		return []event{
+			{timestamp, key, false, 160, 20e6}, {timestamp, key, false, 320, 20e6}, {timestamp, key, false, 480, 20e6},
+			{timestamp, key, true, 640, 20e6}, {timestamp, key, true, 640, 0}, {timestamp, key, true, 640, 0},
+		}
+	}
+	for name, c := range map[string]struct {
+		events []event
+		clock  uint32
+		want   string
+		length time.Duration
+	}{
+		"whole":               {whole(1000, 5), 0, "5", 80e6},
+		"twice the same key":  {append(whole(1000, 5), whole(3000, 5)...), 0, "55", 80e6},
+		"start lost":          {whole(1000, 5)[3:], 0, "5", 80e6},
+		"one end packet left": {append(whole(1000, 5)[:3], whole(1000, 5)[5]), 0, "5", 80e6},
+		"only the start":      {append(whole(1000, 5)[:1], whole(9000, 6)...), 0, "56", 0},
+		"end lost, next key":  {append(whole(1000, 5)[:3], whole(3000, 6)...), 0, "56", 0},
+		"end comes too late":  {append(append(whole(1000, 5)[:3], whole(3000, 6)...), whole(1000, 5)[3:]...), 0, "56", 0},
+		"out of order":        {[]event{whole(1000, 5)[3], whole(1000, 5)[1], whole(1000, 5)[2]}, 0, "5", 80e6},
+		"another clock":       {[]event{{1000, 11, true, 4800, 20e6}}, 48000, "#", 100e6},
+		"timestamp wraps":     {append(whole(1<<32-100, 1), whole(2000, 2)...), 0, "12", 80e6},
+		"not a key":           {whole(1000, 16), 0, "", 0},
+		"very long": {[]event{
+			{1000, 0, false, 0xff00, 20e6}, {1000, 0, false, 0xffff, 20e6},
+			{1000 + 0xffff, 0, false, 160, 20e6}, {1000 + 0xffff, 0, true, 320, 20e6},
+		}, 0, "0", (0xffff + 320) * time.Second / 8000},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var k keypad
+			got := ""
+			press := func(d telephony.Digit) {
+				got += string(d.Key)
+				if c.length != 0 && d.Duration != c.length {
+					t.Errorf("%c lasted %s, want %s", d.Key, d.Duration, c.length)
+				}
+			}
+			now := time.Now()
+			for _, e := range c.events {
+				flags := byte(10)
+				if e.end {
+					flags |= 0x80
+				}
+				now = now.Add(e.after)
+				k.event(e.timestamp, []byte{e.key, flags, byte(e.duration >> 8), byte(e.duration)}, c.clock, now, press)
+			}
+			k.quiet(now.Add(time.Second), press)
+			if got != c.want {
+				t.Errorf("heard %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+// The end of a press may be lost with everything after it.
+func TestPressPendingAtTheEnd(t *testing.T) {
+	l := newListener(t)
+	l.receive(packetOf(101, 1, 1, 0, []byte{9, 10, 1, 0x40}), l.from, l.now)
+	l.Close()
+	d, ok := <-l.Digits()
+	if !ok || d.Key != '9' {
+		t.Errorf("got %q, %v; want 9", d.Key, ok)
+	}
+}
+
+// A program that reads no digits loses them; the audio goes on.
+func TestUnreadDigitsBlockNothing(t *testing.T) {
+	l := newListener(t)
+	for i := range uint16(500) {
+		l.receive(packetOf(101, 1, i, uint32(i)*1600, []byte{1, 0x8a, 1, 0x40}), l.from, l.now)
+	}
+	if got := l.Stats().PacketsIn; got != 500 {
+		t.Errorf("%d packets taken, want 500", got)
+	}
+}
