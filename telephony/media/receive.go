@@ -52,7 +52,12 @@ type inbound struct {
 	s       *Session
 	arrived chan struct{} // a frame was queued
 
-	mu        sync.Mutex
+	// telling is held from making frames to the end of telling the taps of
+	// them, so that these hear in order and may call the Session.
+	telling sync.Mutex
+	mu      sync.Mutex // taken after telling
+
+	untold    []untold
 	closed    bool
 	header    rtp.Header
 	remote    Remote
@@ -89,8 +94,32 @@ func (in *inbound) setRemote(r Remote, now time.Time) {
 	in.s.out.setRemote(r, in.peer)
 }
 
+// untold is a frame that taps are still to hear.
+type untold struct {
+	frame telephony.Frame
+	by    *Session
+	sent  bool
+}
+
+// tell lets the taps hear what was made. The caller holds in.telling alone.
+func (in *inbound) tell() {
+	for i := range in.untold {
+		u := &in.untold[i]
+		u.by.taps.hear(u.frame, u.sent)
+		u.by = nil
+	}
+	in.untold = in.untold[:0]
+}
+
 // receive takes one datagram. It must survive anything that a stranger sends.
 func (s *Session) receive(datagram []byte, from netip.AddrPort, now time.Time) {
+	s.in.telling.Lock()
+	defer s.in.telling.Unlock()
+	s.take(datagram, from, now)
+	s.in.tell()
+}
+
+func (s *Session) take(datagram []byte, from netip.AddrPort, now time.Time) {
 	in := &s.in
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -225,11 +254,11 @@ func (in *inbound) frame(f *telephony.Frame, at time.Time) {
 	s := in.s
 	if in.relayTo != nil && in.relayTo.taps.any() {
 		f.Offset = in.relayTo.offset(at)
-		in.relayTo.taps.hear(*f, true)
+		in.untold = append(in.untold, untold{*f, in.relayTo, true})
 	}
 	f.Offset = s.offset(at)
 	if s.taps.any() {
-		s.taps.hear(*f, false)
+		in.untold = append(in.untold, untold{*f, s, false})
 	}
 	if in.relayTo != nil {
 		return
@@ -247,20 +276,38 @@ func (in *inbound) frame(f *telephony.Frame, at time.Time) {
 }
 
 // nextFrame takes the oldest frame of the queue. In discontinuous transmission
-// it makes silence and otherwise says how long until there will be some.
+// it makes the silence that is due, and says how long until more will be.
 func (in *inbound) nextFrame(now time.Time) (f telephony.Frame, ok bool, quiet time.Duration) {
+	if f, ok = in.queued(); ok {
+		return f, true, 0
+	}
+	quiet = in.silence(now)
+	f, ok = in.queued()
+	return f, ok, quiet
+}
+
+func (in *inbound) silence(now time.Time) (quiet time.Duration) {
+	in.telling.Lock()
+	defer in.telling.Unlock()
 	in.mu.Lock()
-	defer in.mu.Unlock()
 	if in.n == 0 && in.relayTo == nil {
 		quiet = in.assembler.silence(now)
 	}
+	in.mu.Unlock()
+	in.tell()
+	return quiet
+}
+
+func (in *inbound) queued() (f telephony.Frame, ok bool) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
 	if in.n == 0 {
-		return f, false, quiet
+		return f, false
 	}
 	f = in.queue[in.head]
 	in.head = (in.head + 1) % queueFrames
 	in.n--
-	return f, true, 0
+	return f, true
 }
 
 func (in *inbound) press(d telephony.Digit) {
@@ -281,6 +328,9 @@ func (in *inbound) close() {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	in.keys.finish(in.press)
+	if in.relayTo != nil {
+		in.relayTo.out.unrelay(in.s)
+	}
 	in.closed, in.relayTo = true, nil
 	close(in.s.digits)
 }

@@ -457,6 +457,41 @@ func TestCloseEndsEverything(t *testing.T) {
 	}
 }
 
+// Whoever hears a frame may ask the leg about itself.
+func TestTapMayCallItsSession(t *testing.T) {
+	l := newListener(t)
+	calls := 0
+	var stop func()
+	stop = l.Tap(func(f telephony.Frame, sent bool) {
+		if sent {
+			return
+		}
+		calls++
+		l.Stats()
+		l.SetRemote(remoteAt(l.from, PCMU))
+		_ = l.WriteFrame(f)
+		stop()
+	})
+	l.put(1, 0, 100)
+	l.put(2, 160, 100)
+	if calls != 1 {
+		t.Errorf("the tap was called %d times, want once before it was stopped", calls)
+	}
+}
+
+// A leg that ends while others are joined to it leaves them usable.
+func TestCloseWhileRelayed(t *testing.T) {
+	c := newCall(t, PCMU, PCMU)
+	stop := c.legA.Relay(c.legB)
+	c.legA.Close()
+	ear := listenTo(c.phoneB, false)
+	speak(t, c.legB, tone(400, 3)) // the clip that says goodbye
+	ear.wait(t, 3)
+	speak(t, c.phoneB, tone(400, 3))
+	stop()
+	stop()
+}
+
 func TestReadFrameEndsWithContext(t *testing.T) {
 	s := open(t)
 	ctx, cancel := context.WithCancel(context.Background())

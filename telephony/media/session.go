@@ -155,6 +155,7 @@ func (s *Session) Digits() <-chan telephony.Digit { return s.digits }
 
 // Tap hears what ReadFrame hears and, with sent, what is written or relayed to
 // the far end. f must not block and may be called from two goroutines at once.
+// It may call any method but ReadFrame and Close.
 func (s *Session) Tap(f func(fr telephony.Frame, sent bool)) (stop func()) { return s.taps.add(f) }
 
 // Idle is the time since the last accepted RTP packet, or since the port was
