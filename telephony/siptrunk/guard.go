@@ -249,6 +249,7 @@ func (p *peers) add(a netip.Addr) (remove func()) {
 type limiter struct {
 	mu      sync.Mutex
 	sources map[netip.Addr]*allowance
+	swept   time.Time
 }
 
 type allowance struct {
@@ -270,7 +271,8 @@ func (l *limiter) allow(a netip.Addr, now time.Time) bool {
 	defer l.mu.Unlock()
 	s := l.sources[a]
 	if s == nil {
-		if len(l.sources) >= maxSources {
+		if len(l.sources) >= maxSources && now.Sub(l.swept) >= time.Second {
+			l.swept = now // a sweep costs more than a datagram does its sender
 			l.forget(now)
 		}
 		if len(l.sources) >= maxSources {

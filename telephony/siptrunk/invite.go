@@ -326,12 +326,13 @@ func (c *call) decide(res *sip.Response) (leg bool) {
 		return false
 	}
 	if c.gaveUp != "" {
-		c.kill(c.invite, res)
+		d := c.ack(c.invite, res)
 		err := c.failed(c.gaveUp, res.StatusCode, c.why+"; answered after that", 0)
 		err.Ghost = true
 		if !c.report(err) {
 			c.e.ghost(c.id, err.EndedAt)
 		}
+		c.e.hangUp(d, telephony.CauseNormal, byeWait)
 		return false
 	}
 	return c.answered(res)
@@ -350,24 +351,27 @@ func (c *call) answered(res *sip.Response) bool {
 		remote, err = media.ParseAnswer(sdp, c.peer.codecs)
 	}
 	if err != nil {
-		c.kill(c.invite, res)
+		d := c.ack(c.invite, res)
 		c.report(c.failed(telephony.CauseFailed, res.StatusCode, err.Error(), 0))
+		c.e.hangUp(d, telephony.CauseFailed, byeWait)
 		return false
 	}
 	remote.Sources = append(remote.Sources, c.peer.sources...)
-	d := c.e.newDialog(context.Background(), c.peer, c.invite, res)
-	c.remember(res, d.ack(c.invite.CSeq().SeqNo))
+	d := c.ack(c.invite, res)
 	c.session.SetRemote(remote)
 	c.session.Answered(answeredAt)
 	c.report(result{leg: c.e.newLeg(c, d, remote, res, answeredAt)})
 	return true
 }
 
-// remember keeps the ACK of a 2xx so that it can be repeated.
-func (c *call) remember(res *sip.Response, ack *sip.Request) {
+// ack confirms a 2xx and keeps the ACK so that it can be repeated.
+func (c *call) ack(invite *sip.Request, res *sip.Response) *dialog {
+	d := c.e.newDialog(context.Background(), c.peer, invite, res)
+	ack := d.ack(invite.CSeq().SeqNo)
 	c.mu.Lock()
 	c.acks[toTag(res)] = ack
 	c.mu.Unlock()
+	return d
 }
 
 // repeated handles a 2xx after the first: the same again, whose ACK was lost,
@@ -381,15 +385,8 @@ func (c *call) repeated(invite *sip.Request, res *sip.Response) {
 	case known:
 		c.e.send(ack)
 	case !full:
-		c.kill(invite, res)
+		c.e.bye(c.ack(invite, res), telephony.CauseNormal)
 	}
-}
-
-// kill ACKs a 2xx that nobody wants and hangs it up.
-func (c *call) kill(invite *sip.Request, res *sip.Response) {
-	d := c.e.newDialog(context.Background(), c.peer, invite, res)
-	c.remember(res, d.ack(invite.CSeq().SeqNo))
-	c.e.bye(d, telephony.CauseNormal)
 }
 
 // cancel sends CANCEL when its turn comes, unless the call is decided first.
