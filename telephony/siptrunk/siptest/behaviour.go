@@ -123,7 +123,7 @@ func (p *Population) groupOf(seed uint64, number string, attempt int) Group {
 	if g := p.byShare(source(seed, number, "group", 0), true, true); permanent(g.Kind) {
 		return g
 	}
-	return p.byShare(source(seed, number, "group", attempt), false, true)
+	return p.byShare(source(seed, number, "moment", attempt), false, true)
 }
 
 // byShare draws a group of those that are asked for.

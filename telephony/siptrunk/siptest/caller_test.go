@@ -2,6 +2,7 @@ package siptest
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"log/slog"
 	"net"
@@ -12,12 +13,22 @@ import (
 	"testing"
 	"time"
 
+	"github.com/emiago/diago/media"
 	"github.com/emiago/sipgo"
 	"github.com/emiago/sipgo/sip"
 )
 
 func TestMain(m *testing.M) {
-	sip.SetDefaultLogger(slog.New(slog.DiscardHandler))
+	// The tests listen to calls in real time: they wait far more than they work.
+	flag.Parse()
+	if flag.Lookup("test.fuzz").Value.String() == "" {
+		if err := flag.Set("test.parallel", "8"); err != nil {
+			panic(err)
+		}
+	}
+	quiet := slog.New(slog.DiscardHandler)
+	sip.SetDefaultLogger(quiet)
+	media.SetDefaultLogger(quiet)
 	os.Exit(m.Run())
 }
 

@@ -1,10 +1,14 @@
 package siptest
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
 	"time"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
 )
 
 // A Distribution says how a time varies from call to call.
@@ -29,15 +33,29 @@ func Uniform(low, high time.Duration) Distribution {
 }
 
 // UnmarshalYAML takes "5s", the short form of a fixed time, or a mapping.
-func (d *Distribution) UnmarshalYAML(unmarshal func(any) error) error {
-	var fixed time.Duration
-	if err := unmarshal(&fixed); err == nil {
-		*d = Fixed(fixed)
-		return nil
+func (d *Distribution) UnmarshalYAML(node ast.Node) error {
+	var err error
+	if _, mapping := node.(ast.MapNode); mapping {
+		type plain Distribution
+		err = yaml.NodeToValue(node, (*plain)(d), yaml.Strict())
+	} else {
+		*d = Fixed(0)
+		err = yaml.NodeToValue(node, &d.Mean)
 	}
-	type plain Distribution
-	return unmarshal((*plain)(d))
+	var placed yaml.Error
+	if err != nil && !errors.As(err, &placed) {
+		return &misplaced{node.GetToken().Position.Line, err}
+	}
+	return err
 }
+
+// misplaced gives an error of a value its line.
+type misplaced struct {
+	line int
+	err  error
+}
+
+func (e *misplaced) Error() string { return e.err.Error() }
 
 func (d Distribution) zero() bool { return d == Distribution{} }
 

@@ -135,6 +135,10 @@ func ParsePopulation(name string, data []byte) (*Population, error) {
 		if errors.As(err, &y) && y.GetToken() != nil {
 			return nil, fmt.Errorf("%s:%d: %s", name, y.GetToken().Position.Line, y.GetMessage())
 		}
+		var m *misplaced
+		if errors.As(err, &m) {
+			return nil, fmt.Errorf("%s:%d: %w", name, m.line, m.err)
+		}
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	full := p.filled()
