@@ -90,7 +90,11 @@ func areaCodeZones(code string) []string {
 			continue
 		}
 		for exchange := range 1000 {
-			for _, z := range prefixZones(fmt.Sprintf("%s%03d", c, exchange)) {
+			zones := prefixZones(fmt.Sprintf("%s%03d", c, exchange))
+			if len(zones) > mostZones {
+				continue // nothing is known of this exchange; others tell of the code
+			}
+			for _, z := range zones {
 				if !slices.Contains(all, z) {
 					all = append(all, z)
 				}
