@@ -39,6 +39,13 @@ type dialog struct {
 
 // newDialog builds the dialog that a 2xx to our INVITE confirms.
 func (e *Endpoint) newDialog(ctx context.Context, p peer, invite *sip.Request, res *sip.Response) *dialog {
+	d := e.dialogOf(p, invite, res)
+	d.locate(ctx)
+	return d
+}
+
+// dialogOf is newDialog whose requests follow the INVITE.
+func (e *Endpoint) dialogOf(p peer, invite *sip.Request, res *sip.Response) *dialog {
 	d := &dialog{
 		e: e, peer: p,
 		callID:   invite.CallID().Value(),
@@ -55,7 +62,6 @@ func (e *Endpoint) newDialog(ctx context.Context, p peer, invite *sip.Request, r
 	if c := res.Contact(); c != nil && !c.Address.Wildcard && c.Address.Host != "" {
 		d.target = *c.Address.Clone()
 	}
-	d.locate(ctx)
 	return d
 }
 

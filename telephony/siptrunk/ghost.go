@@ -40,7 +40,7 @@ func (e *Endpoint) strayResponse(res *sip.Response) {
 	}
 	from := sourceOf(res)
 	ours, err := e.route.ours(from.Addr())
-	if err != nil {
+	if err != nil || !e.sock.other.allow(from.Addr(), time.Now()) {
 		return
 	}
 	invite := sip.NewRequest(sip.INVITE, res.To().Address)
@@ -49,7 +49,9 @@ func (e *Endpoint) strayResponse(res *sip.Response) {
 	invite.AppendHeader(&id)
 	invite.AppendHeader(&sip.CSeqHeader{SeqNo: res.CSeq().SeqNo, MethodName: sip.INVITE})
 	p := peer{name: from.String(), addr: from, ours: ours}
-	d := e.newDialog(context.Background(), p, invite, res)
+	// Back to where it came from: we know nothing of this call that would
+	// vouch for its Contact.
+	d := e.dialogOf(p, invite, res)
 	d.ack(res.CSeq().SeqNo)
 	if e.firstStray(dialogKey(callID, local)+"\x00"+remote, time.Now()) {
 		e.bye(d, telephony.CauseNormal)

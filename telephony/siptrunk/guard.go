@@ -25,7 +25,8 @@ type socket struct {
 	*net.UDPConn
 	e      *Endpoint
 	peers  *peers
-	limit  *limiter
+	limit  *limiter // of REGISTER
+	other  *limiter // of requests that belong to no call
 	parser *sip.Parser
 
 	served sync.Once
@@ -44,7 +45,8 @@ func newSocket(conn *net.UDPConn, e *Endpoint) *socket {
 	return &socket{
 		UDPConn: conn, e: e,
 		peers:  &peers{trunks: map[netip.Addr]bool{}, others: map[netip.Addr]int{}},
-		limit:  newLimiter(),
+		limit:  newLimiter(registerBurst, registerRate),
+		other:  newLimiter(otherBurst, otherRate),
 		parser: sip.NewParser(),
 		up:     make(chan struct{}),
 	}
@@ -131,6 +133,11 @@ func (s *socket) admit(data []byte, from netip.AddrPort) (pass bool) {
 	case *sip.Request:
 		if register {
 			s.e.reg.queue(msg, from)
+			return false
+		}
+		// Each costs sipgo a transaction of 32 s, and a source can be forged.
+		if !msg.IsAck() && s.e.legOf(msg) == nil && !s.other.allow(from.Addr(), time.Now()) {
+			s.drop(from, "too many requests that belong to no call")
 			return false
 		}
 	case *sip.Response:
@@ -243,10 +250,12 @@ func (p *peers) add(a netip.Addr) (remove func()) {
 	})
 }
 
-// A limiter gives each source 50 REGISTERs and 25 more a second. A REGISTER
-// with good credentials gives its two back, so an office full of phones behind
-// one address may start at once while a guesser is silenced.
+// A limiter gives each source a burst of requests and a rate beyond it. A
+// REGISTER with good credentials gives its two back, so an office full of
+// phones behind one address may start at once while a guesser is silenced.
 type limiter struct {
+	burst, rate float64 // requests, requests a second
+
 	mu      sync.Mutex
 	sources map[netip.Addr]*allowance
 	swept   time.Time
@@ -260,11 +269,15 @@ type allowance struct {
 const (
 	registerBurst  = 50
 	registerRate   = 25
+	otherBurst     = 200
+	otherRate      = 100
 	maxSources     = 10_000
 	registerCredit = 2 // the challenged REGISTER and the one with credentials
 )
 
-func newLimiter() *limiter { return &limiter{sources: map[netip.Addr]*allowance{}} }
+func newLimiter(burst, rate float64) *limiter {
+	return &limiter{burst: burst, rate: rate, sources: map[netip.Addr]*allowance{}}
+}
 
 func (l *limiter) allow(a netip.Addr, now time.Time) bool {
 	l.mu.Lock()
@@ -278,10 +291,10 @@ func (l *limiter) allow(a netip.Addr, now time.Time) bool {
 		if len(l.sources) >= maxSources {
 			return false // a flood of forged sources: hear no new ones
 		}
-		s = &allowance{left: registerBurst, at: now}
+		s = &allowance{left: l.burst, at: now}
 		l.sources[a] = s
 	}
-	s.left = min(registerBurst, s.left+now.Sub(s.at).Seconds()*registerRate)
+	s.left = min(l.burst, s.left+now.Sub(s.at).Seconds()*l.rate)
 	s.at = now
 	if s.left < 1 {
 		return false
@@ -294,14 +307,14 @@ func (l *limiter) credit(a netip.Addr) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if s := l.sources[a]; s != nil {
-		s.left = min(registerBurst, s.left+registerCredit)
+		s.left = min(l.burst, s.left+registerCredit)
 	}
 }
 
 // forget drops the sources whose allowance is full again.
 func (l *limiter) forget(now time.Time) {
 	for a, s := range l.sources {
-		if s.left+now.Sub(s.at).Seconds()*registerRate >= registerBurst {
+		if s.left+now.Sub(s.at).Seconds()*l.rate >= l.burst {
 			delete(l.sources, a)
 		}
 	}

@@ -2,7 +2,6 @@ package siptrunk
 
 import (
 	"bytes"
-	"fmt"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -101,6 +100,13 @@ func TestHostileDatagrams(t *testing.T) {
 		t.Fatal(err)
 	}
 	stranger := newRawPeerAt(t, "127.0.0.99")
+	// Some of the messages are late answers to calls that never were: they are
+	// ended like any other.
+	p.serve.Store(ptr(func(m *rawMessage) {
+		if m.method() == "BYE" {
+			p.ok(m)
+		}
+	}))
 	list := append(hostile(e), torture(t)...)
 	for i, text := range list {
 		if len(text) > 60000 {
@@ -124,10 +130,9 @@ func TestHostileDatagrams(t *testing.T) {
 	if e.sock.dropped.Load() == 0 {
 		t.Error("nothing was dropped")
 	}
-	for len(p.in) > 0 {
-		<-p.in
-	}
-	upOn(t, e, p).end(t, 1)
+	good := newRawPeer(t)
+	e.SetTrunks([]telephony.Trunk{testTrunk(good)})
+	upOn(t, e, good).end(t, 1)
 }
 
 func TestStrangersMayOnlyRegister(t *testing.T) {
@@ -152,7 +157,7 @@ func TestStrangersMayOnlyRegister(t *testing.T) {
 
 func TestRegisterFloodIsSilenced(t *testing.T) {
 	now := time.Unix(1000, 0)
-	l, guesser := newLimiter(), netip.MustParseAddr("192.0.2.1")
+	l, guesser := newLimiter(registerBurst, registerRate), netip.MustParseAddr("192.0.2.1")
 	count := func() (n int) {
 		for range 500 {
 			if l.allow(guesser, now) {
@@ -316,9 +321,5 @@ func TestChannelsOverReconfiguration(t *testing.T) {
 		t.Error("its call ended")
 	default:
 	}
-	other := tr
-	other.ID = "trk_other"
-	e.SetTrunks([]telephony.Trunk{other})
 	c.end(t, 1) // its far end is still heard
-	fmt.Fprintln(testWriter{t}, "ended")
 }

@@ -24,20 +24,25 @@ func (e *Endpoint) handle(req *sip.Request, tx sip.ServerTransaction) {
 		e.handleOutside(req, tx)
 		return
 	}
-	e.mu.Lock()
-	l := e.dialogs[dialogKey(req.CallID().Value(), toTag(req))]
-	e.mu.Unlock()
+	l := e.legOf(req)
 	if l == nil || fromTag(req) != l.d.tag || !slices.Contains(l.d.hosts(), sourceOf(req).Addr()) {
 		if !req.IsAck() {
 			e.respond(tx, req, 481, "Call/Transaction Does Not Exist")
 		}
 		return
 	}
-	if !req.IsAck() && !l.d.inOrder(req.CSeq().SeqNo) {
+	if !req.IsAck() && !req.IsCancel() && !l.d.inOrder(req.CSeq().SeqNo) {
 		e.respond(tx, req, 500, "CSeq Out Of Order")
 		return
 	}
 	l.handle(req, tx)
+}
+
+// legOf returns the leg that a request of the far end names, or nil.
+func (e *Endpoint) legOf(req *sip.Request) *Leg {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.dialogs[dialogKey(req.CallID().Value(), toTag(req))]
 }
 
 // handleOutside answers requests outside dialogs. We take no calls.
@@ -218,7 +223,9 @@ func (l *Leg) reoffer(req *sip.Request, tx sip.ServerTransaction) {
 	if sdp != nil {
 		l.setRemote(remote)
 	}
-	l.d.retarget(req)
+	if l.d.retarget(req) {
+		l.admit()
+	}
 	res := sip.NewResponseFromRequest(req, 200, "OK", nil)
 	res.AppendHeader(&sip.ContactHeader{Address: l.e.contact(l.d.peer)})
 	res.AppendHeader(sip.NewHeader("Allow", allow))
@@ -286,11 +293,12 @@ func (l *Leg) acked(req *sip.Request) {
 	}
 }
 
-// retarget takes the Contact of a target refresh (RFC 3261 12.2.2).
-func (d *dialog) retarget(req *sip.Request) {
+// retarget takes the Contact of a target refresh (RFC 3261 12.2.2) and reports
+// whether it is another one.
+func (d *dialog) retarget(req *sip.Request) bool {
 	c := req.Contact()
 	if c == nil || c.Address.Wildcard || c.Address.Host == "" {
-		return
+		return false
 	}
 	d.mu.Lock()
 	same := d.target.String() == c.Address.String()
@@ -299,6 +307,7 @@ func (d *dialog) retarget(req *sip.Request) {
 	if !same {
 		d.locate(context.Background())
 	}
+	return !same
 }
 
 func clip(s string, n int) string { return s[:min(len(s), n)] }

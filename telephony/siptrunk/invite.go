@@ -55,8 +55,17 @@ type call struct {
 	reported bool
 	over     chan struct{} // closed when no response is awaited any more
 
+	answers *answers
+}
+
+// answers are the 2xx of one call. They outlive the call by the 32 s in which
+// sipgo hears of repeated ones, so they hold nothing else of it.
+type answers struct {
+	e    *Endpoint
+	peer peer
+
 	mu   sync.Mutex
-	acks map[string]*sip.Request // by To tag of the 2xx, to be repeated
+	acks map[string]*sip.Request // by To tag, to be repeated
 }
 
 type result struct {
@@ -73,7 +82,7 @@ func (c *call) start(ctx context.Context) (telephony.Leg, error) {
 	c.result = make(chan result, 1)
 	c.over = make(chan struct{})
 	c.early = map[string][]byte{}
-	c.acks = map[string]*sip.Request{}
+	c.answers = &answers{e: c.e, peer: c.peer, acks: map[string]*sip.Request{}}
 	c.heard.signal = make(chan struct{}, 1)
 	c.placedAt = time.Now()
 	if !c.e.goWork("an INVITE", func() { c.run(ctx) }) {
@@ -205,11 +214,11 @@ func (c *call) transact() error {
 		return err
 	}
 	c.tx = tx
-	invite := c.invite
+	invite, answers := c.invite, c.answers
 	tx.OnRetransmission(func(res *sip.Response) {
-		defer c.e.survive("a repeated answer")
+		defer answers.e.survive("a repeated answer")
 		if res.IsSuccess() {
-			c.repeated(invite, res)
+			answers.repeated(invite, res)
 		}
 	})
 	return nil
@@ -326,7 +335,7 @@ func (c *call) decide(res *sip.Response) (leg bool) {
 		return false
 	}
 	if c.gaveUp != "" {
-		d := c.ack(c.invite, res)
+		d := c.answers.ack(c.invite, res)
 		err := c.failed(c.gaveUp, res.StatusCode, c.why+"; answered after that", 0)
 		err.Ghost = true
 		if !c.report(err) {
@@ -351,13 +360,13 @@ func (c *call) answered(res *sip.Response) bool {
 		remote, err = media.ParseAnswer(sdp, c.peer.codecs)
 	}
 	if err != nil {
-		d := c.ack(c.invite, res)
+		d := c.answers.ack(c.invite, res)
 		c.report(c.failed(telephony.CauseFailed, res.StatusCode, err.Error(), 0))
 		c.e.hangUp(d, telephony.CauseFailed, byeWait)
 		return false
 	}
 	remote.Sources = append(remote.Sources, c.peer.sources...)
-	d := c.ack(c.invite, res)
+	d := c.answers.ack(c.invite, res)
 	c.session.SetRemote(remote)
 	c.session.Answered(answeredAt)
 	c.report(result{leg: c.e.newLeg(c, d, remote, res, answeredAt)})
@@ -365,27 +374,27 @@ func (c *call) answered(res *sip.Response) bool {
 }
 
 // ack confirms a 2xx and keeps the ACK so that it can be repeated.
-func (c *call) ack(invite *sip.Request, res *sip.Response) *dialog {
-	d := c.e.newDialog(context.Background(), c.peer, invite, res)
+func (a *answers) ack(invite *sip.Request, res *sip.Response) *dialog {
+	d := a.e.newDialog(context.Background(), a.peer, invite, res)
 	ack := d.ack(invite.CSeq().SeqNo)
-	c.mu.Lock()
-	c.acks[toTag(res)] = ack
-	c.mu.Unlock()
+	a.mu.Lock()
+	a.acks[toTag(res)] = ack
+	a.mu.Unlock()
 	return d
 }
 
 // repeated handles a 2xx after the first: the same again, whose ACK was lost,
 // or that of another fork, which is ended (RFC 3261 13.2.2.4).
-func (c *call) repeated(invite *sip.Request, res *sip.Response) {
-	c.mu.Lock()
-	ack, known := c.acks[toTag(res)]
-	full := len(c.acks) > 32
-	c.mu.Unlock()
+func (a *answers) repeated(invite *sip.Request, res *sip.Response) {
+	a.mu.Lock()
+	ack, known := a.acks[toTag(res)]
+	full := len(a.acks) > 32
+	a.mu.Unlock()
 	switch {
 	case known:
-		c.e.send(ack)
+		a.e.send(ack)
 	case !full:
-		c.e.bye(c.ack(invite, res), telephony.CauseNormal)
+		a.e.bye(a.ack(invite, res), telephony.CauseNormal)
 	}
 }
 

@@ -3,6 +3,7 @@ package siptrunk
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -589,6 +590,38 @@ func TestEndOrphan(t *testing.T) {
 			p.ok(m)
 		}
 	}))
+}
+
+func TestIPv6(t *testing.T) {
+	conn, err := net.ListenUDP("udp6", &net.UDPAddr{IP: net.IPv6loopback})
+	if err != nil {
+		t.Skip("no IPv6 on this host")
+	}
+	defer conn.Close()
+	addr := conn.LocalAddr().(*net.UDPAddr).AddrPort()
+	e := startEndpoint(t, func(c *Config) { c.Listen = netip.MustParseAddrPort("[::1]:0") },
+		telephony.Trunk{ID: "trk_test", Name: "v6", Address: addr.String(), Channels: 1, CPS: 100, Enabled: true})
+	d := dial(t, t.Context(), e, invite())
+	buf := make([]byte, 4096)
+	conn.SetReadDeadline(time.Now().Add(patience))
+	n, from, err := conn.ReadFromUDPAddrPort(buf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := parseRaw(string(buf[:n]))
+	us := "[::1]:" + fmt.Sprint(e.Addr().Port())
+	if m.uri() != "sip:+4930123456@"+addr.String() || !strings.HasPrefix(m.get("Via"), "SIP/2.0/UDP "+us+";") ||
+		m.get("Contact") != "<sip:dialer@"+us+">" || !strings.Contains(m.body, "c=IN IP6 ::1") {
+		t.Errorf("wrong INVITE:\n%s", buf[:n])
+	}
+	text := fmt.Sprintf("SIP/2.0 486 Busy\r\nVia: %s\r\nFrom: %s\r\nTo: %s;tag=x\r\nCall-ID: %s\r\nCSeq: %s\r\nContent-Length: 0\r\n\r\n",
+		m.get("Via"), m.get("From"), m.get("To"), m.get("Call-ID"), m.get("CSeq"))
+	if _, err := conn.WriteToUDPAddrPort([]byte(text), from); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.failed(); err.Cause != telephony.CauseBusy {
+		t.Errorf("got %+v", err)
+	}
 }
 
 func ptr[T any](v T) *T { return &v }

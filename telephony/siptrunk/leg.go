@@ -21,8 +21,7 @@ type Leg struct {
 	session *media.Session
 	log     *slog.Logger
 	sdpID   uint64
-	release func()   // gives the channel back
-	leave   []func() // takes the far end off the list of known hosts
+	release func() // gives the channel back
 
 	digits  chan telephony.Digit
 	pressed chan telephony.Digit // by INFO
@@ -39,6 +38,7 @@ type Leg struct {
 	offering   bool    // our own re-INVITE or UPDATE is in flight
 	answering  *answer // the re-INVITE whose ACK is awaited
 	ended      bool
+	leave      []func() // take the far end off the list of known hosts
 }
 
 var (
@@ -60,9 +60,7 @@ func (e *Endpoint) newLeg(c *call, d *dialog, remote media.Remote, res *sip.Resp
 	}
 	l.timer.init(res)
 	l.live(remote, at)
-	for _, host := range d.hosts() {
-		l.leave = append(l.leave, e.sock.peers.add(host))
-	}
+	l.admit()
 	e.mu.Lock()
 	e.dialogs[dialogKey(d.callID, d.localTag)] = l
 	e.mu.Unlock()
@@ -74,6 +72,22 @@ func (e *Endpoint) newLeg(c *call, d *dialog, remote media.Remote, res *sip.Resp
 }
 
 func dialogKey(callID, localTag string) string { return callID + "\x00" + localTag }
+
+// admit lets the guard pass what the far end sends from where it is now.
+func (l *Leg) admit() {
+	var leave []func()
+	for _, host := range l.d.hosts() {
+		leave = append(leave, l.e.sock.peers.add(host))
+	}
+	l.mu.Lock()
+	if !l.ended {
+		l.leave, leave = leave, l.leave
+	}
+	l.mu.Unlock()
+	for _, f := range leave {
+		f()
+	}
+}
 
 // live notes whether RTP is to be expected from now on.
 func (l *Leg) live(r media.Remote, now time.Time) {
@@ -230,8 +244,12 @@ func (l *Leg) end(by telephony.Side, cause telephony.Cause, q850 int, reason str
 		l.e.mu.Lock()
 		delete(l.e.dialogs, dialogKey(l.d.callID, l.d.localTag))
 		l.e.mu.Unlock()
-		for _, leave := range l.leave {
-			leave()
+		l.mu.Lock()
+		leave := l.leave
+		l.leave = nil
+		l.mu.Unlock()
+		for _, f := range leave {
+			f()
 		}
 		l.release()
 	})

@@ -261,11 +261,11 @@ func (e *Endpoint) Run(ctx context.Context) error {
 
 // shutdown hangs up and cancels everything and waits for the answers.
 func (e *Endpoint) shutdown() {
+	e.work.close() // first, so that no leg begins that is not in the list
 	e.mu.Lock()
 	e.draining = true
 	legs := slices.Collect(maps.Values(e.dialogs))
 	e.mu.Unlock()
-	e.work.close()
 	close(e.stopping)
 	for _, l := range legs {
 		l.Hangup(telephony.CauseNormal)
