@@ -1,0 +1,63 @@
+package api
+
+import (
+	stdjson "encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/go-json-experiment/json"
+
+	"dialer"
+)
+
+// maxDepth is how deep a JSON body may nest.
+const maxDepth = 32
+
+// strict reads JSON as RFC 7493 asks: a key twice, invalid UTF-8, a name in the
+// wrong case and trailing data are refused.
+func strict(data []byte, v any) error {
+	if tooDeep(data) {
+		return fmt.Errorf("nests deeper than %d", maxDepth)
+	}
+	err := json.Unmarshal(data, v, json.RejectUnknownMembers(true))
+	// What a type of ours says of its own text is clearer than its wrapping.
+	var at *json.SemanticError
+	var why *dialer.Error
+	if errors.As(err, &at) && errors.As(err, &why) {
+		return fmt.Errorf("%s: %s", at.JSONPointer, why.Message)
+	}
+	return err
+}
+
+// tooDeep reports whether data nests deeper than maxDepth. Data that is not
+// JSON may be said either way; it is refused by what follows.
+func tooDeep(data []byte) bool {
+	depth, inString := 0, false
+	for i := 0; i < len(data); i++ {
+		switch c := data[i]; {
+		case inString && c == '\\':
+			i++
+		case c == '"':
+			inString = !inString
+		case inString:
+		case c == '{', c == '[':
+			if depth++; depth > maxDepth {
+				return true
+			}
+		case c == '}', c == ']':
+			depth--
+		}
+	}
+	return false
+}
+
+var jsonFormat = huma.Format{
+	Unmarshal: strict,
+	Marshal: func(w io.Writer, v any) error {
+		enc := stdjson.NewEncoder(w)
+		enc.SetEscapeHTML(false)
+		return enc.Encode(v)
+	},
+}
