@@ -41,21 +41,9 @@ func Interrupt(c Call, now time.Time) (Call, []dialer.Fact) {
 	return c, append(facts, end)
 }
 
-// interruptedRest is how long a lead rests after an attempt of which nobody
-// knows how it ended, unless the campaign has a rule for it.
-const interruptedRest = time.Hour
-
-// AfterInterrupt says what becomes of the lead of an interrupted attempt. The
-// attempt is spent; l is the lead as it was before the end was counted.
+// AfterInterrupt says what becomes of the lead of an interrupted attempt. l is
+// the lead while the attempt is open, so the attempt is counted in it.
 func AfterInterrupt(s Settings, l Lead, now time.Time) Next {
-	next := Next{State: Dialable, Due: now.Add(interruptedRest), Why: string(OutcomeInterrupted)}
-	rule, ok := s.Retry[OutcomeInterrupted]
-	if !ok {
-		return next
-	}
-	next.Due = now.Add(time.Duration(rule.AfterS) * time.Second)
-	if l.ByOutcome[OutcomeInterrupted] >= rule.Max {
-		next.State = Done
-	}
-	return next
+	l.Attempts--
+	return Recycle(s.Defaulted(), l, OutcomeInterrupted, nil, now)
 }

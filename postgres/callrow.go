@@ -1,0 +1,148 @@
+package postgres
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"dialer"
+	"dialer/campaign"
+	"dialer/compliance"
+	"dialer/telephony"
+)
+
+// callRow is a row of calls as the server's JSON functions read and write it;
+// dialog and next stand in open_attempts.
+type callRow struct {
+	ID         dialer.CallID        `json:"id"`
+	PlacedAt   time.Time            `json:"placed_at"`
+	Version    int                  `json:"version"`
+	Campaign   dialer.CampaignID    `json:"campaign_id"`
+	List       dialer.ListID        `json:"list_id"`
+	Lead       dialer.LeadID        `json:"lead_id"`
+	Trunk      dialer.TrunkID       `json:"trunk_id"`
+	Agent      *dialer.AgentID      `json:"agent_id"`
+	Mode       campaign.Mode        `json:"mode"`
+	To         dialer.Number        `json:"to_number"`
+	From       dialer.Number        `json:"from_number"`
+	Attempt    int                  `json:"attempt"`
+	State      campaign.CallState   `json:"state"`
+	Outcome    *campaign.Outcome    `json:"outcome"`
+	Class      *compliance.Class    `json:"class"`
+	Rules      string               `json:"rules"`
+	AnsweredBy string               `json:"answered_by"`
+	Source     string               `json:"answered_by_source"`
+	Verdict    string               `json:"verdict"`
+	Reason     string               `json:"verdict_reason"`
+	Sent       *time.Time           `json:"sent_at"`
+	Ringing    *time.Time           `json:"ringing_at"`
+	Answered   *time.Time           `json:"answered_at"`
+	Speech     *time.Time           `json:"speech_start_at"`
+	Greeting   *time.Time           `json:"greeting_end_at"`
+	Decided    *time.Time           `json:"decided_at"`
+	Connected  *time.Time           `json:"connected_at"`
+	MsgStart   *time.Time           `json:"message_start_at"`
+	MsgEnd     *time.Time           `json:"message_end_at"`
+	MsgSHA     string               `json:"message_sha"`
+	OptOut     *time.Time           `json:"opt_out_at"`
+	Ended      *time.Time           `json:"ended_at"`
+	EndedBy    telephony.Side       `json:"ended_by"`
+	Cause      telephony.Cause      `json:"cause"`
+	SIPStatus  int                  `json:"sip_status"`
+	Q850       int                  `json:"q850"`
+	Ghost      bool                 `json:"ghost"`
+	Disp       string               `json:"disposition"`
+	Note       string               `json:"note"`
+	Disposed   *time.Time           `json:"disposed_at"`
+	Recording  string               `json:"recording"`
+	Media      telephony.MediaStats `json:"media"`
+	Dialog     *string              `json:"dialog"` // as bytea text, "\x…"
+}
+
+// orNull makes the zero value null.
+func orNull[T comparable](v T) *T {
+	var zero T
+	if v == zero {
+		return nil
+	}
+	return &v
+}
+
+func orZero[T any](p *T) (v T) {
+	if p != nil {
+		v = *p
+	}
+	return v
+}
+
+// at keeps the microseconds that a timestamptz holds; the zero time is null.
+func at(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = stamp(t)
+	return &t
+}
+
+func stamp(t time.Time) time.Time { return t.UTC().Truncate(time.Microsecond) }
+
+func when(p *time.Time) time.Time {
+	if p == nil {
+		return time.Time{}
+	}
+	return p.UTC()
+}
+
+func rowOf(c campaign.Call) callRow {
+	r := callRow{
+		ID: c.ID, PlacedAt: stamp(c.PlacedAt), Version: c.Version, Campaign: c.Campaign, List: c.List, Lead: c.Lead,
+		Trunk: c.Trunk, Agent: orNull(c.Agent), Mode: c.Mode, To: c.To, From: c.From, Attempt: c.Attempt,
+		State: c.State, Outcome: orNull(c.Outcome), Class: orNull(c.Class), Rules: c.Rules,
+		AnsweredBy: c.AnsweredBy, Source: c.AnsweredBySource, Verdict: c.Verdict, Reason: c.VerdictReason,
+		Sent: at(c.SentAt), Ringing: at(c.RingingAt), Answered: at(c.AnsweredAt), Speech: at(c.SpeechStartAt),
+		Greeting: at(c.GreetingEndAt), Decided: at(c.DecidedAt), Connected: at(c.ConnectedAt),
+		MsgStart: at(c.MessageStartAt), MsgEnd: at(c.MessageEndAt), MsgSHA: c.MessageSHA, OptOut: at(c.OptOutAt),
+		Ended: at(c.EndedAt), EndedBy: c.EndedBy, Cause: c.Cause, SIPStatus: c.SIPStatus, Q850: c.Q850, Ghost: c.Ghost,
+		Disp: c.Disposition, Note: c.Note, Disposed: at(c.DisposedAt), Recording: c.Recording, Media: c.Media,
+	}
+	if len(c.Dialog) > 0 {
+		dialog := `\x` + hex.EncodeToString(c.Dialog)
+		r.Dialog = &dialog
+	}
+	return r
+}
+
+func (r callRow) call() campaign.Call {
+	c := campaign.Call{
+		ID: r.ID, PlacedAt: r.PlacedAt.UTC(), Version: r.Version, Campaign: r.Campaign, List: r.List, Lead: r.Lead,
+		Trunk: r.Trunk, Agent: orZero(r.Agent), Mode: r.Mode, To: r.To, From: r.From, Attempt: r.Attempt,
+		State: r.State, Outcome: orZero(r.Outcome), Class: orZero(r.Class), Rules: r.Rules,
+		AnsweredBy: r.AnsweredBy, AnsweredBySource: r.Source, Verdict: r.Verdict, VerdictReason: r.Reason,
+		SentAt: when(r.Sent), RingingAt: when(r.Ringing), AnsweredAt: when(r.Answered), SpeechStartAt: when(r.Speech),
+		GreetingEndAt: when(r.Greeting), DecidedAt: when(r.Decided), ConnectedAt: when(r.Connected),
+		MessageStartAt: when(r.MsgStart), MessageEndAt: when(r.MsgEnd), MessageSHA: r.MsgSHA, OptOutAt: when(r.OptOut),
+		EndedAt: when(r.Ended), EndedBy: r.EndedBy, Cause: r.Cause, SIPStatus: r.SIPStatus, Q850: r.Q850, Ghost: r.Ghost,
+		Disposition: r.Disp, Note: r.Note, DisposedAt: when(r.Disposed), Recording: r.Recording, Media: r.Media,
+	}
+	if r.Dialog != nil {
+		c.Dialog, _ = hex.DecodeString((*r.Dialog)[2:]) // the server wrote it
+	}
+	return c
+}
+
+// collectCalls reads rows of one JSON column, as to_jsonb made it.
+func collectCalls(rows pgx.Rows) ([]campaign.Call, error) {
+	return pgx.CollectRows(rows, scanCall)
+}
+
+func scanCall(row pgx.CollectableRow) (campaign.Call, error) {
+	var text []byte
+	if err := row.Scan(&text); err != nil {
+		return campaign.Call{}, err
+	}
+	var r callRow
+	err := json.Unmarshal(text, &r)
+	return r.call(), err
+}

@@ -1,0 +1,259 @@
+package postgres
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"dialer"
+	"dialer/campaign"
+	"dialer/compliance"
+)
+
+// Claims walk the priorities that have dialable leads, highest first, and take
+// from each what is due: leads that wait for their time cost nothing.
+const (
+	sqlClaimLeads = `WITH RECURSIVE priorities AS (
+			(SELECT priority FROM leads WHERE campaign_id = $1 AND state = 'dialable' AND owner_id IS NULL
+				ORDER BY priority DESC LIMIT 1)
+			UNION ALL
+			SELECT (SELECT l.priority FROM leads l WHERE l.campaign_id = $1 AND l.state = 'dialable' AND l.owner_id IS NULL
+				AND l.priority < p.priority ORDER BY l.priority DESC LIMIT 1)
+			FROM priorities p WHERE p.priority IS NOT NULL
+		), picked AS MATERIALIZED (
+			SELECT due_now.id FROM priorities p CROSS JOIN LATERAL (
+				SELECT l.id FROM leads l
+				WHERE l.campaign_id = $1 AND l.priority = p.priority AND l.state = 'dialable' AND l.owner_id IS NULL AND l.due <= $2
+				ORDER BY l.due, l.id LIMIT $3
+				FOR NO KEY UPDATE SKIP LOCKED
+			) AS due_now
+			LIMIT $3
+		), claimed AS (
+			UPDATE leads SET state = 'claimed', claim_slot = $4, claim_epoch = $5
+			FROM picked WHERE leads.id = picked.id
+			RETURNING leads.*
+		)
+		SELECT to_jsonb(claimed) FROM claimed ORDER BY priority DESC, due, id`
+	sqlClaimCallbacks = `WITH picked AS MATERIALIZED (
+			SELECT id FROM leads
+			WHERE campaign_id = $1 AND state = 'dialable' AND owner_id = $6 AND due <= $2
+			ORDER BY priority DESC, due, id LIMIT $3
+			FOR NO KEY UPDATE SKIP LOCKED
+		), claimed AS (
+			UPDATE leads SET state = 'claimed', claim_slot = $4, claim_epoch = $5
+			FROM picked WHERE leads.id = picked.id
+			RETURNING leads.*
+		)
+		SELECT to_jsonb(claimed) FROM claimed ORDER BY priority DESC, due, id`
+	sqlReleaseLeads = `UPDATE leads SET state = 'dialable', claim_slot = NULL, claim_epoch = NULL
+		WHERE id = ANY($1) AND state = 'claimed' AND claim_slot = $2 AND claim_epoch = $3`
+	sqlExcludeLead = `UPDATE leads SET state = $4, due = coalesce($5, due), why = $6, claim_slot = NULL, claim_epoch = NULL
+		WHERE id = $1 AND state = 'claimed' AND claim_slot = $2 AND claim_epoch = $3`
+	sqlLeadsLeft = `SELECT state, CASE WHEN state = 'dialable' AND due <= $2 THEN '' ELSE why END AS why,
+			state = 'dialable' AND due <= $2 AS due_now, count(*), min(due)
+		FROM leads WHERE campaign_id = $1 GROUP BY 1, 2, 3`
+	sqlGetLead        = `SELECT to_jsonb(leads) FROM leads WHERE id = $1 AND ($2 = '' OR list_id = $2)`
+	sqlLeadByExternal = `SELECT to_jsonb(leads) FROM leads WHERE list_id = $1 AND external_id = $2 ORDER BY id LIMIT 2`
+	sqlListLeads      = `SELECT to_jsonb(leads) FROM leads
+		WHERE list_id = $1 AND id > $2 AND ($3 = '' OR state = $3) AND ($4 = '' OR number = $4) ORDER BY id LIMIT $5`
+)
+
+// leadRow is a row of leads as to_jsonb writes it.
+type leadRow struct {
+	ID          dialer.LeadID            `json:"id"`
+	List        dialer.ListID            `json:"list_id"`
+	Campaign    dialer.CampaignID        `json:"campaign_id"`
+	ExternalID  string                   `json:"external_id"`
+	Number      dialer.Number            `json:"number"`
+	Zone        string                   `json:"zone"`
+	Fields      map[string]string        `json:"fields"`
+	Priority    int                      `json:"priority"`
+	State       campaign.LeadState       `json:"state"`
+	Due         time.Time                `json:"due"`
+	Why         string                   `json:"why"`
+	Owner       *dialer.AgentID          `json:"owner_id"`
+	Attempts    int                      `json:"attempts"`
+	ByOutcome   map[campaign.Outcome]int `json:"by_outcome"`
+	Recent      []time.Time              `json:"recent"`
+	LastOutcome campaign.Outcome         `json:"last_outcome"`
+}
+
+func collectLeads(rows pgx.Rows) ([]campaign.Lead, error) {
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (campaign.Lead, error) {
+		var text []byte
+		if err := row.Scan(&text); err != nil {
+			return campaign.Lead{}, err
+		}
+		var r leadRow
+		if err := json.Unmarshal(text, &r); err != nil {
+			return campaign.Lead{}, err
+		}
+		for i, t := range r.Recent {
+			r.Recent[i] = t.UTC()
+		}
+		return campaign.Lead{
+			ID: r.ID, List: r.List, Campaign: r.Campaign, ExternalID: r.ExternalID, Number: r.Number, Zone: r.Zone,
+			Fields: r.Fields, Priority: r.Priority, State: r.State, Due: r.Due.UTC(), Why: r.Why, Owner: orZero(r.Owner),
+			Attempts: r.Attempts, ByOutcome: r.ByOutcome, Recent: r.Recent, LastOutcome: r.LastOutcome,
+		}, nil
+	})
+}
+
+// ClaimLeads implements campaign.Store.
+func (db *DB) ClaimLeads(ctx context.Context, id dialer.CampaignID, n int, owner dialer.AgentID, now time.Time) ([]campaign.Lead, error) {
+	slot, epoch := db.node()
+	if slot == 0 {
+		return nil, errors.New("postgres: no node slot: Register comes first")
+	}
+	var rows pgx.Rows
+	var err error
+	if owner == "" {
+		rows, err = db.pool.Query(ctx, sqlClaimLeads, id, now, n, slot, epoch)
+	} else {
+		rows, err = db.pool.Query(ctx, sqlClaimCallbacks, id, now, n, slot, epoch, owner)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("claiming leads: %w", err)
+	}
+	leads, err := collectLeads(rows)
+	if err != nil {
+		return nil, fmt.Errorf("claiming leads: %w", err)
+	}
+	return leads, nil
+}
+
+// ReleaseLeads implements campaign.Store.
+func (db *DB) ReleaseLeads(ctx context.Context, ids []dialer.LeadID) error {
+	slot, epoch := db.node()
+	if _, err := db.pool.Exec(ctx, sqlReleaseLeads, ids, slot, epoch); err != nil {
+		return fmt.Errorf("releasing leads: %w", err)
+	}
+	return nil
+}
+
+// ExcludeLead implements campaign.Store. It is queued: leads outside their
+// hours are many, and one that is not saved yet is still claimed.
+func (db *DB) ExcludeLead(ctx context.Context, l campaign.Lead, v compliance.Verdict, now time.Time) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	slot, epoch := db.node()
+	state, why := campaign.Dialable, cmp.Or(v.Rule, v.Reason)
+	facts := []dialer.Fact{dialer.LeadExcluded{Rule: v.Rule, Reason: v.Reason, NextAt: v.NextAt}}
+	if v.NextAt.IsZero() {
+		state = campaign.Done
+		facts = append(facts, dialer.LeadRetired{Why: why})
+	}
+	db.enqueue(save{what: "exclusion of a lead",
+		apply: func(ctx context.Context, tx pgx.Tx) ([]dialer.Event, error) {
+			tag, err := tx.Exec(ctx, sqlExcludeLead, l.ID, slot, epoch, state, at(v.NextAt), plain(why))
+			if err != nil {
+				return nil, err
+			}
+			if tag.RowsAffected() == 0 {
+				return nil, dialer.Errorf(dialer.Conflict, "lead %s is not claimed", l.ID)
+			}
+			events := make([]dialer.Event, len(facts))
+			for i, f := range facts {
+				events[i] = dialer.Event{At: now, Campaign: l.Campaign, Lead: l.ID, Fact: f}
+			}
+			return events, nil
+		}})
+	return nil
+}
+
+// LeadsLeft implements campaign.Store.
+func (db *DB) LeadsLeft(ctx context.Context, id dialer.CampaignID, now time.Time) (campaign.LeadCounts, error) {
+	counts := campaign.LeadCounts{Later: map[string]int{}, DoneBy: map[string]int{}}
+	rows, err := db.pool.Query(ctx, sqlLeadsLeft, id, now)
+	if err != nil {
+		return counts, fmt.Errorf("counting leads: %w", err)
+	}
+	var state campaign.LeadState
+	var why string
+	var dueNow bool
+	var n int
+	var due time.Time
+	_, err = pgx.ForEachRow(rows, []any{&state, &why, &dueNow, &n, &due}, func() error {
+		counts.Total += n
+		switch {
+		case dueNow:
+			counts.DueNow += n
+		case state == campaign.Dialable:
+			counts.Later[why] += n
+			if due = due.UTC(); counts.NextDue.IsZero() || due.Before(counts.NextDue) {
+				counts.NextDue = due
+			}
+		case state == campaign.Claimed:
+			counts.Claimed += n
+		case state == campaign.Calling:
+			counts.Calling += n
+		default:
+			counts.Done += n
+			counts.DoneBy[why] += n
+		}
+		return nil
+	})
+	if err != nil {
+		return counts, fmt.Errorf("counting leads: %w", err)
+	}
+	return counts, nil
+}
+
+// GetLead returns a lead of a list; an empty list means any.
+func (db *DB) GetLead(ctx context.Context, list dialer.ListID, id dialer.LeadID) (campaign.Lead, error) {
+	rows, err := db.pool.Query(ctx, sqlGetLead, id, list)
+	if err != nil {
+		return campaign.Lead{}, fmt.Errorf("reading a lead: %w", err)
+	}
+	leads, err := collectLeads(rows)
+	if err != nil {
+		return campaign.Lead{}, fmt.Errorf("reading a lead: %w", err)
+	}
+	if len(leads) == 0 {
+		return campaign.Lead{}, dialer.Errorf(dialer.NotFound, "there is no lead %s", id)
+	}
+	return leads[0], nil
+}
+
+// LeadByExternalID returns the lead of a list that the uploader calls so.
+func (db *DB) LeadByExternalID(ctx context.Context, list dialer.ListID, external string) (campaign.Lead, error) {
+	rows, err := db.pool.Query(ctx, sqlLeadByExternal, list, plain(external))
+	if err != nil {
+		return campaign.Lead{}, fmt.Errorf("reading a lead: %w", err)
+	}
+	leads, err := collectLeads(rows)
+	switch {
+	case err != nil:
+		return campaign.Lead{}, fmt.Errorf("reading a lead: %w", err)
+	case len(leads) == 0:
+		return campaign.Lead{}, dialer.Errorf(dialer.NotFound, "the list has no lead with the external id %q", external)
+	case len(leads) > 1:
+		return campaign.Lead{}, dialer.Errorf(dialer.Conflict, "several leads of the list have the external id %q: name one by its own id", external)
+	}
+	return leads[0], nil
+}
+
+// A LeadFilter narrows a list of leads; zero fields do not.
+type LeadFilter struct {
+	State  campaign.LeadState
+	Number dialer.Number
+}
+
+// ListLeads returns leads of a list after one, in the order of upload.
+func (db *DB) ListLeads(ctx context.Context, list dialer.ListID, f LeadFilter, after dialer.LeadID, limit int) ([]campaign.Lead, error) {
+	rows, err := db.pool.Query(ctx, sqlListLeads, list, after, f.State, f.Number, limit)
+	if err != nil {
+		return nil, fmt.Errorf("listing leads: %w", err)
+	}
+	leads, err := collectLeads(rows)
+	if err != nil {
+		return nil, fmt.Errorf("listing leads: %w", err)
+	}
+	return leads, nil
+}
