@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pion/rtcp"
+
 	"dialer/telephony"
 )
 
@@ -519,6 +521,35 @@ func TestReports(t *testing.T) {
 	}
 	if r := l.in.reception(heardReport{}, &before, l.now.Add(time.Minute)); r != nil {
 		t.Error("a stream that has ended is reported")
+	}
+}
+
+// Our sender report says what we sent, by both clocks, one port above the RTP.
+func TestSenderReportOnTheWire(t *testing.T) {
+	s, w := open(t), newWire(t, "127.0.0.1:0")
+	s.SetRemote(remoteAt(netip.AddrPortFrom(w.addr.Addr(), w.addr.Port()-1), PCMU))
+	speak(t, s, tone(400, 3))
+	now := time.Now()
+	s.report(heardReport{}, &reported{}, now)
+	b := make([]byte, 1500)
+	_ = w.SetReadDeadline(time.Now().Add(deadline))
+	n, from, err := w.ReadFromUDPAddrPort(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	packets, err := rtcp.Unmarshal(b[:n])
+	if err != nil {
+		t.Fatal(err)
+	}
+	sr, ok := packets[0].(*rtcp.SenderReport)
+	if !ok || len(packets) != 2 {
+		t.Fatalf("got %v, want a sender report and a source description", packets)
+	}
+	if from.Port() != s.Local().Port()+1 || sr.PacketCount != 3 || sr.OctetCount != 480 || sr.SSRC != s.out.ssrc {
+		t.Errorf("from port %d: %+v", from.Port(), sr)
+	}
+	if seconds := int64(sr.NTPTime>>32) - ntpEpoch; seconds != now.Unix() {
+		t.Errorf("NTP time %d s, want %d", seconds, now.Unix())
 	}
 }
 

@@ -1,6 +1,10 @@
 package media
 
-import "time"
+import (
+	"time"
+
+	"dialer/telephony"
+)
 
 // relayed says how the packets of another session are renumbered into ours.
 // Differences stay as they are, so gaps and pauses reach the far end as such.
@@ -107,8 +111,8 @@ func (o *outbound) forward(from *Session, generation uint32, p packet, now time.
 // join takes up another stream where ours stands.
 func (o *outbound) join(generation uint32, p packet, now time.Time) {
 	start := o.timestamp
-	if clock := o.clock(now); int32(clock-start) > 0 {
-		start = clock
+	if behind := int32(o.clock(now) - start); behind > 0 {
+		start += uint32(behind) / telephony.FrameSamples * telephony.FrameSamples
 	}
 	o.relay.live, o.relay.generation = true, generation
 	o.relay.first, o.relay.packets = p.sequence, 0

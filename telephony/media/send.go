@@ -76,7 +76,7 @@ func (o *outbound) writeFrame(f *telephony.Frame, now time.Time) (at time.Time, 
 		return at, false
 	}
 	if late := samples(int(int32(o.clock(now) - o.timestamp))); late > pauseAfter {
-		o.timestamp += uint32((late - pauseMargin) * 8000 / time.Second)
+		o.timestamp += uint32((late-pauseMargin)/telephony.FrameDuration) * telephony.FrameSamples
 		o.resume = true
 	} else if late < -clockJump {
 		o.clockTimestamp, o.clockAt = o.timestamp, now
