@@ -65,7 +65,7 @@ func (s Settings) Defaulted() Settings {
 		}
 	}
 	setDefault(&s.Zone, "UTC")
-	if !slices.ContainsFunc(s.Hours[:], func(day []compliance.Interval) bool { return len(day) > 0 }) {
+	if s.Hours.IsZero() {
 		s.Hours = compliance.Default
 	}
 	setDefault(&s.MaxAttempts, 8)
@@ -126,8 +126,8 @@ func (s Settings) Validate() []*dialer.Error {
 	m.check(err == nil && s.Zone != "Local", "/zone", "%q is not an IANA time zone, such as America/New_York", clip(s.Zone, 60))
 	m.between("/max_attempts", s.MaxAttempts, 1, 100)
 	m.between("/max_per_day", s.MaxPerDay, 1, 100)
-	m.between("/wrap_up_limit_s", s.WrapUpLimitS, 5, 3600)
-	m.between("/preview_limit_s", s.PreviewLimitS, 5, 3600)
+	m.between("/wrap_up_limit_s", s.WrapUpLimitS, 5, 1800)
+	m.between("/preview_limit_s", s.PreviewLimitS, 5, 500)
 	m.text("/script", strings.NewReplacer("\n", "", "\r", "", "\t", "").Replace(s.Script), 50_000)
 	for _, o := range slices.Sorted(maps.Keys(s.Retry)) {
 		field := "/retry/" + clip(string(o), 40)

@@ -80,6 +80,8 @@ type AgentPool interface {
 	// Counts tells how many agents of the campaign are in which state, and for
 	// how long.
 	Counts(id dialer.CampaignID) agents.Counts
+	// List returns every agent logged in.
+	List() []agents.Snapshot
 	// Changed is signalled (capacity 1, never blocks) when an agent's state in
 	// any campaign changes.
 	Changed(id dialer.CampaignID) <-chan struct{}

@@ -1,0 +1,389 @@
+package campaign
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"dialer"
+	"dialer/agents"
+	"dialer/amd"
+	"dialer/compliance"
+	"dialer/telephony"
+)
+
+// A stage takes an attempt one step on. An empty outcome means go on; any other
+// ends the journey, and the call if one was placed.
+type stage func(*attempt) Outcome
+
+// journeys lists, per mode, the stages that an attempt passes through, in order.
+// Predictive and power differ only in how many attempts their pacer starts.
+var journeys = map[Mode][]stage{
+	Predictive:  {dial, detect, reserve, bridge, wrapUp},
+	Power:       {dial, detect, reserve, bridge, wrapUp},
+	Progressive: {hold, dial, detect, bridge, wrapUp},
+	Preview:     {hold, preview, dial, bridge, wrapUp},
+}
+
+// holdWait is how long an attempt waits for the agent whom the pacer has seen
+// ready; somebody else may have been quicker.
+const holdWait = time.Second
+
+// hold reserves an agent before the call is placed.
+func hold(a *attempt) Outcome {
+	if owner := a.lead.Owner; owner != "" {
+		res, err := a.s.cfg.Agents.ReserveAgent(a.dialing, a.campaign.ID, owner, a.call.ID)
+		if err != nil {
+			return OutcomeCancelled // the lead goes back and is asked for again
+		}
+		a.take(res)
+		return ""
+	}
+	ctx, cancel := context.WithTimeout(a.dialing, holdWait)
+	defer cancel()
+	res, err := a.s.cfg.Agents.Reserve(ctx, a.campaign.ID, a.call.ID)
+	if err != nil {
+		return OutcomeCancelled
+	}
+	a.take(res)
+	return ""
+}
+
+// skipRest is how long a lead rests that an agent has seen and not dialed.
+const skipRest = time.Hour
+
+// preview shows the lead to the agent and waits for the word to dial.
+func preview(a *attempt) Outcome {
+	limit := time.Duration(a.campaign.Settings.PreviewLimitS) * time.Second
+	ctx, cancel := context.WithTimeout(a.dialing, limit)
+	defer cancel()
+	dial, err := a.res.Preview(ctx)
+	switch {
+	case err == nil && dial:
+		return ""
+	case err == nil:
+		a.exclude("skipped", "the agent skipped the lead", skipRest)
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		a.exclude("preview-limit", "the agent neither dialed nor skipped in time", skipRest)
+	}
+	return OutcomeCancelled
+}
+
+// dial commits the attempt, places the call and waits for the answer.
+func dial(a *attempt) Outcome {
+	if !a.begin() {
+		return OutcomeCancelled
+	}
+	ctx, cancel := context.WithCancelCause(a.dialing)
+	defer cancel(nil)
+	if a.res != nil { // without its agent the call has no purpose
+		stop := whenClosed(ctx, a.res.Gone(), func() { cancel(errAgentGone) })
+		defer stop()
+		stop = whenClosed(ctx, a.res.HangupRequested(), func() { cancel(errAgentHungUp) })
+		defer stop()
+	}
+	set := a.campaign.Settings
+	leg, err := a.s.cfg.Carrier.Dial(ctx, telephony.Invite{
+		Call: a.call.ID, To: a.call.To, From: a.call.From, FromName: set.CallerName, Trunk: a.call.Trunk,
+		RingTimeout: time.Duration(set.RingTimeoutS) * time.Second,
+		OnProgress:  a.progress,
+	})
+	if err != nil {
+		return a.unanswered(err)
+	}
+	a.answered(leg)
+	return ""
+}
+
+// detectMargin is what is left of the connect deadline for an agent when the
+// detector is cut short.
+const detectMargin = 300 * time.Millisecond
+
+// detectLimit ends a detection that hears nothing at all: no packet comes.
+const detectLimit = 8 * time.Second
+
+// detect listens until it is clear whether a person has answered. What cannot be
+// clear in time is connected: the person counts, not our doubt.
+func detect(a *attempt) Outcome {
+	if !a.campaign.Settings.AMD {
+		a.r.detected(a, true, false)
+		return ""
+	}
+	result, heard := a.listen()
+	if !heard {
+		return a.hungUpEarly(result)
+	}
+	live := result.Verdict.Live()
+	a.r.detected(a, live, true)
+	at := func(d time.Duration) time.Time {
+		if d < 0 {
+			return time.Time{}
+		}
+		return a.call.AnsweredAt.Add(d)
+	}
+	ms := func(d time.Duration) int64 { return max(d.Milliseconds(), -1) }
+	a.save(func(c *Call) {
+		c.AnsweredBy, c.AnsweredBySource = answeredBy(result.Verdict), "amd"
+		c.Verdict, c.VerdictReason = string(result.Verdict), result.Reason
+		c.SpeechStartAt, c.GreetingEndAt, c.DecidedAt = at(result.SpeechStart), at(result.GreetingEnd), at(result.Decided)
+	}, dialer.CallClassified{
+		Verdict: string(result.Verdict), DecidedMS: ms(result.Decided), SpeechStartMS: ms(result.SpeechStart),
+		GreetingEndMS: ms(result.GreetingEnd), DetectorReason: result.Reason,
+	})
+	if !live {
+		return outcomeOfVerdict(result.Verdict)
+	}
+	return ""
+}
+
+// listen feeds the detector from the leg. heard is false when the leg ended
+// first; the result is then what was known until there.
+func (a *attempt) listen() (result amd.Result, heard bool) {
+	ctx, cancel := context.WithTimeout(a.calling, detectLimit)
+	defer cancel()
+	detector := a.s.cfg.NewDetector()
+	deadline := time.Duration(a.campaign.Settings.ConnectDeadlineMS)*time.Millisecond - detectMargin
+	result = amd.Result{SpeechStart: -1, GreetingEnd: -1}
+	for {
+		frame, err := a.leg.ReadFrame(ctx)
+		since := time.Since(a.call.AnsweredAt)
+		if err != nil {
+			select {
+			case <-a.leg.Done():
+				return result, false
+			default:
+			}
+			if a.calling.Err() != nil {
+				return result, false
+			}
+			return a.undecided(result, since, "nothing was heard"), true
+		}
+		samples := frame.Samples[:]
+		if frame.Lost {
+			samples = nil
+		}
+		done := false
+		if result, done = detector.Write(samples); done {
+			if result.Verdict == amd.Unknown && result.GreetingEnd < 0 && result.SpeechStart >= 0 {
+				result.GreetingEnd = result.Decided // they still spoke
+			}
+			return result, true
+		}
+		// The deadline may pass before the detector has decided, where its
+		// clock starts before the end of the greeting.
+		switch from := a.campaign.Settings.ClockStart; {
+		case result.SpeechStart < 0 || from == compliance.FromAnswer:
+			if since >= deadline {
+				return a.undecided(result, since, "no verdict before the connect deadline"), true
+			}
+		case from == compliance.FromSpeechStart:
+			if since >= result.SpeechStart+deadline {
+				return a.undecided(result, since, "no verdict before the connect deadline"), true
+			}
+		}
+	}
+}
+
+// undecided is a verdict of our own when the detector has none in time.
+func (a *attempt) undecided(r amd.Result, since time.Duration, why string) amd.Result {
+	r.Verdict, r.Decided, r.Reason = amd.Unknown, since, why
+	if r.SpeechStart < 0 {
+		r.Verdict = amd.Silence
+	}
+	return r
+}
+
+// hungUpEarly is a call that ended before it was clear who had answered.
+func (a *attempt) hungUpEarly(r amd.Result) Outcome {
+	a.r.detected(a, true, true)
+	a.save(func(c *Call) {
+		c.AnsweredBy, c.AnsweredBySource = "unknown", "amd"
+		if r.SpeechStart >= 0 {
+			c.SpeechStartAt = c.AnsweredAt.Add(r.SpeechStart)
+			c.GreetingEndAt = time.Now() // the greeting had not ended before
+			c.VerdictReason = "hung up while greeting"
+		}
+	})
+	return OutcomeCalleeEarly
+}
+
+// reserve waits for an agent until the connect deadline. When it passes the
+// person hears the campaign's message at once.
+func reserve(a *attempt) Outcome {
+	a.r.enter(a, phaseWaiting)
+	a.save(func(c *Call) { c.State = Queued })
+	if a.reserveUntil(a.deadline()) {
+		return ""
+	}
+	return a.notServed()
+}
+
+// bridge joins the person and the agent until one of them has enough. A person
+// who loses their agent in the middle gets another one, or the message.
+func bridge(a *attempt) Outcome {
+	until := a.deadline()
+	for {
+		select {
+		case <-a.leg.Done():
+			return a.hungUp()
+		default:
+		}
+		if a.res.Talk() == nil {
+			if a.talk() {
+				return ""
+			}
+			until = time.Now().Add(agentLostWait)
+		}
+		a.release("the agent is gone")
+		a.r.enter(a, phaseWaiting)
+		if !a.reserveUntil(until) {
+			return a.notServed()
+		}
+	}
+}
+
+// agentLostWait is how long a person whose agent was lost waits for another.
+const agentLostWait = 2 * time.Second
+
+// talk is one talk with the reserved agent. It reports false when the agent was
+// lost and the person is still there.
+func (a *attempt) talk() (over bool) {
+	agent := a.res.Agent().ID
+	a.connected(agent)
+	began := time.Now()
+	defer func() { a.talked += time.Since(began) }()
+
+	ctx, cancel := context.WithCancel(a.calling)
+	defer cancel()
+	stop := whenClosed(ctx, a.res.HangupRequested(), cancel)
+	defer stop()
+	stopGone := whenClosed(ctx, a.res.Gone(), cancel)
+	defer stopGone()
+	// A nil error says that a leg ended; which one is looked up below.
+	if err := telephony.Bridge(ctx, a.leg, a.res.Leg()); err != nil && ctx.Err() == nil {
+		a.log.Warn("the bridge failed", "err", err)
+	}
+	select {
+	case <-a.leg.Done():
+		return true
+	default:
+	}
+	select {
+	case <-a.res.HangupRequested():
+		return true
+	default:
+	}
+	return a.calling.Err() != nil
+}
+
+// wrapUp ends the call and waits for what the agent says of it.
+func wrapUp(a *attempt) Outcome {
+	a.end(OutcomeConnected)
+	a.r.enter(a, phaseWrapUp)
+	began := time.Now()
+	said, ok := a.res.WrapUp(a.calling, time.Duration(a.campaign.Settings.WrapUpLimitS)*time.Second)
+	a.r.wrapped(time.Since(began))
+	if ok {
+		a.dispose(said)
+	}
+	return OutcomeConnected
+}
+
+// dispose saves what the agent said. It is not lost while the database is away:
+// the attempt waits for it, though the agent is free already.
+func (a *attempt) dispose(said agents.Disposition) {
+	now := time.Now()
+	lead := a.lead
+	lead.Owner = a.call.Agent
+	next := Recycle(a.campaign.Settings, lead, a.call.Outcome, &said, now)
+	facts := []dialer.Fact{dialer.CallDispositioned{Disposition: said.Code, Note: said.Note}}
+	d, _ := a.campaign.Settings.Disposition(said.Code)
+	switch {
+	case d.DNC:
+		facts = append(facts, dialer.OptedOut{To: a.call.To, How: "agent"})
+		a.insist("save a do-not-call request", func(ctx context.Context) error {
+			return a.s.cfg.Store.AddDNC(ctx, "", a.call.To, "agent disposition", now)
+		})
+	case d.Callback && next.State == Dialable:
+		facts = append(facts, dialer.CallbackScheduled{At: next.Due, Own: said.Own})
+	}
+	if next.State == Done {
+		facts = append(facts, dialer.LeadRetired{Why: next.Why})
+	}
+	a.mu.Lock()
+	a.call.Version++
+	a.call.Disposition, a.call.Note, a.call.DisposedAt = said.Code, said.Note, now
+	a.call.AnsweredBy, a.call.AnsweredBySource = compliance.AnsweredByPerson, "agent"
+	if d.Machine {
+		a.call.AnsweredBy = compliance.AnsweredByMachine
+		a.classify(compliance.ClassMachine)
+	}
+	call := a.call
+	a.mu.Unlock()
+	a.insist("save a disposition", func(ctx context.Context) error {
+		return a.s.cfg.Store.DisposeCall(ctx, call, next, facts...)
+	})
+}
+
+// deadline is when the person must hear an agent.
+func (a *attempt) deadline() time.Time {
+	set := a.campaign.Settings
+	start := set.ClockStart.Start(a.times())
+	return start.Add(time.Duration(set.ConnectDeadlineMS) * time.Millisecond)
+}
+
+// reserveUntil waits for an agent until a time, or not at all when it is past:
+// then only one who is ready this moment is taken.
+func (a *attempt) reserveUntil(until time.Time) bool {
+	ctx, cancel := context.WithTimeout(a.calling, max(time.Until(until), time.Millisecond))
+	defer cancel()
+	stop := whenClosed(ctx, a.leg.Done(), cancel)
+	defer stop()
+	res, err := a.s.cfg.Agents.Reserve(ctx, a.campaign.ID, a.call.ID)
+	if err != nil {
+		return false
+	}
+	a.take(res)
+	return true
+}
+
+// take makes the agent's reservation the attempt's own and shows them the lead.
+func (a *attempt) take(res agents.Reservation) {
+	a.mu.Lock()
+	a.res = res
+	pop := screenPop(a.campaign, a.call, a.lead)
+	a.mu.Unlock()
+	a.r.holds(a, true)
+	a.s.cfg.Store.Record(dialer.Event{
+		At: time.Now(), Campaign: a.campaign.ID, Lead: a.lead.ID, Call: a.call.ID, Agent: res.Agent().ID,
+		Fact: dialer.AgentOffered{Mode: string(a.call.Mode), Pop: pop},
+	})
+	res.Offer(pop)
+}
+
+// hungUp is the outcome of a call that the person ended before an agent came.
+func (a *attempt) hungUp() Outcome {
+	if a.call.ConnectedAt.IsZero() {
+		return OutcomeCalleeEarly
+	}
+	return OutcomeConnected
+}
+
+// whenClosed calls f once done is closed, unless stopped or ctx has ended first.
+func whenClosed(ctx context.Context, done <-chan struct{}, f func()) (stop func()) {
+	quit := make(chan struct{})
+	exited := make(chan struct{})
+	go func() {
+		defer close(exited)
+		select {
+		case <-done:
+			f()
+		case <-quit:
+		case <-ctx.Done():
+		}
+	}()
+	return func() {
+		close(quit)
+		<-exited
+	}
+}

@@ -1,0 +1,168 @@
+package campaign
+
+import (
+	"time"
+
+	"dialer/agents"
+	"dialer/compliance"
+	"dialer/telephony"
+)
+
+// What attempts tell their runner. Each of these holds the runner's lock for a
+// moment; none of them takes an attempt's.
+
+// enter notes that an attempt has come to a phase.
+func (r *runner) enter(a *attempt, p phase) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	a.phase, a.since = p, time.Now()
+	r.wake()
+}
+
+// holds notes whether an attempt has an agent.
+func (r *runner) holds(a *attempt, holding bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	a.holding = holding
+}
+
+// placed notes that the INVITE leaves now.
+func (r *runner) placed(a *attempt) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	a.phase, a.since, a.sent = phaseRinging, time.Now(), true
+	r.estimate.Placed()
+}
+
+// detected teaches the estimator who has answered; the first word counts.
+func (r *runner) detected(a *attempt, live, heard bool) {
+	ring := a.call.AnsweredAt.Sub(a.call.SentAt)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if a.judged || !a.sent {
+		return
+	}
+	a.judged = true
+	r.estimate.Ended(live, ring)
+	if heard {
+		r.estimate.Detected(live)
+	}
+}
+
+// classified keeps the legal figures.
+func (r *runner) classified(from, to compliance.Class) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.legal.count(from, to, time.Now())
+}
+
+// ended teaches the estimator how a call has ended.
+func (r *runner) ended(a *attempt, c Call) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if a.sent && !a.judged {
+		a.judged = true
+		r.estimate.Ended(c.Ghost, c.EndedAt.Sub(a.since))
+	}
+	if a.talked > 0 {
+		r.estimate.Talked(a.talked)
+	}
+}
+
+// wrapped teaches the estimator how long a wrap-up took.
+func (r *runner) wrapped(d time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.estimate.Wrapped(d)
+}
+
+// left forgets an attempt whose journey is over.
+func (r *runner) left(a *attempt) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.attempts, a)
+	r.wake()
+}
+
+// giveBack returns a lead that was not called. When it is not known whether its
+// attempt was committed it goes to the store, which knows.
+func (r *runner) giveBack(lead Lead, unknown bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if unknown {
+		r.unsure = append(r.unsure, lead.ID)
+	} else {
+		r.returned = append(r.returned, lead)
+	}
+	r.wake()
+}
+
+// messageClip is the campaign's message, nil when it has none.
+func (r *runner) messageClip() *telephony.Clip {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.clip
+}
+
+// giveUpUnanswered cancels every attempt that is not answered and, if told,
+// only those for which keep says so.
+func (r *runner) giveUpUnanswered(why error, which func(*attempt) bool) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := 0
+	for a := range r.attempts {
+		if (a.phase == phaseStarting || a.phase == phaseRinging) && which(a) {
+			a.giveUp(why)
+			n++
+		}
+	}
+	return n
+}
+
+// storeFailed stops dialing until the store answers again.
+func (r *runner) storeFailed(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.failed {
+		r.log.Warn("the database is away: no new calls", "err", err)
+	}
+	r.failed = true
+	r.trouble = "the database does not answer; calls in progress go on"
+}
+
+func (r *runner) setTrouble(why string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.failed {
+		return
+	}
+	if why != r.trouble {
+		r.log.Info("dialing", "trouble", why)
+	}
+	r.trouble = why
+}
+
+func (r *runner) troubleNow() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.trouble
+}
+
+// excluded remembers the last rule that put a lead aside, for diagnostics.
+func (r *runner) excluded(v compliance.Verdict) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.blocked, r.blockAt = v, time.Now()
+}
+
+// measure adds up how agents spend their time.
+func (r *runner) measure(c agents.Counts, now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.load.at.IsZero() {
+		d := now.Sub(r.load.at)
+		r.load.busy += time.Duration(len(c.Talking)+len(c.WrapUp)) * d
+		r.load.idle += time.Duration(c.Ready+c.Reserved) * d
+	}
+	r.load.at = now
+}

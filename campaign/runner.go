@@ -1,0 +1,459 @@
+package campaign
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"dialer"
+	"dialer/agents"
+	"dialer/compliance"
+	"dialer/pacing"
+	"dialer/telephony"
+)
+
+// How often a runner looks at what.
+const (
+	tick       = 200 * time.Millisecond
+	tallyEvery = 5 * time.Second
+	ownEvery   = 5 * time.Second // an agent's own callbacks, while they are ready
+	doneEvery  = 5 * time.Second // whether any lead is left
+	storeLimit = 5 * time.Second // for one call of the store
+)
+
+// A phase is where an attempt is, as the pacer and the wallboard see it.
+type phase string
+
+const (
+	phaseStarting  phase = "starting" // not sent: agent, preview, commit
+	phaseRinging   phase = "ringing"
+	phaseDetecting phase = "detecting"
+	phaseWaiting   phase = "waiting" // a person without an agent
+	phaseTalking   phase = "talking"
+	phaseMessage   phase = "message" // a person hears the abandoned-call message
+	phaseWrapUp    phase = "wrap_up"
+)
+
+// A runner dials one open campaign: it keeps the hopper, asks the pacer and
+// starts attempts. Its goroutine is run; what is below mu is shared with the
+// attempts and with those who look on.
+type runner struct {
+	s    *Scheduler
+	id   dialer.CampaignID
+	log  *slog.Logger
+	kick chan struct{}
+
+	// Of the goroutine alone.
+	hopper    hopper
+	pacer     pacing.Pacer
+	pacerOf   pacing.Config
+	clipTried time.Time
+	polledAt  time.Time
+	doneAt    time.Time
+	ownAt     map[dialer.AgentID]time.Time
+	recorded  pacing.Decision // the last one in the log
+	recordAt  time.Time
+
+	mu       sync.Mutex
+	campaign Campaign // with defaults
+	dialing  context.Context
+	stop     context.CancelCauseFunc
+	attempts map[*attempt]struct{}
+	returned []Lead          // of attempts that did not begin
+	unsure   []dialer.LeadID // of attempts that may have begun
+	legal    legal
+	estimate pacing.Estimator
+	decision pacing.Decision
+	decided  time.Time
+	clip     *telephony.Clip
+	clipSHA  string
+	trouble  string // why nothing is dialed although it should be
+	failed   bool   // trouble is the store's, until it answers again
+	blocked  compliance.Verdict
+	blockAt  time.Time
+	load     load
+	hopped   int // leads in the hopper
+}
+
+// load is how agents have spent their time since the runner began.
+type load struct {
+	at         time.Time
+	busy, idle time.Duration // agents' time
+}
+
+func newRunner(s *Scheduler, c Campaign) *runner {
+	r := &runner{
+		s: s, id: c.ID, log: s.log.With("campaign", c.ID),
+		kick:     make(chan struct{}, 1),
+		ownAt:    map[dialer.AgentID]time.Time{},
+		attempts: map[*attempt]struct{}{},
+	}
+	r.dialing, r.stop = context.WithCancelCause(s.dialing)
+	r.update(c)
+	return r
+}
+
+// update takes in the campaign as the store has it. One that is stopped or
+// completed gives up what is ringing; one that is paused lets it ring.
+func (r *runner) update(c Campaign) {
+	c.Settings = c.Settings.Defaulted()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.campaign = c
+	r.estimate.RingMax = time.Duration(c.Settings.RingTimeoutS) * time.Second
+	switch open := c.State == Running || c.State == Paused; {
+	case !open:
+		r.stop(errStopped)
+	case r.dialing.Err() != nil && r.s.dialing.Err() == nil:
+		r.dialing, r.stop = context.WithCancelCause(r.s.dialing)
+	}
+	r.wake()
+}
+
+func (r *runner) wake() {
+	select {
+	case r.kick <- struct{}{}:
+	default:
+	}
+}
+
+// current is the campaign as last seen.
+func (r *runner) current() Campaign {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.campaign
+}
+
+// over reports whether the runner has nothing more to do.
+func (r *runner) over() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.dialing.Err() != nil && len(r.attempts) == 0 && len(r.returned)+len(r.unsure) == 0
+}
+
+// run dials until the campaign is closed and its calls are over.
+func (r *runner) run() {
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	changed := r.s.cfg.Agents.Changed(r.id)
+	for {
+		r.step(time.Now())
+		// Leads that cannot be given back at a shutdown are settled at the start.
+		if r.over() && (len(r.hopper.release) == 0 || r.s.dialing.Err() != nil) {
+			return
+		}
+		select {
+		case <-ticker.C:
+		case <-changed:
+		case <-r.kick:
+		}
+	}
+}
+
+// step is one look at everything.
+func (r *runner) step(now time.Time) {
+	r.mu.Lock()
+	c, dialing := r.campaign, r.dialing
+	open := c.State == Running && dialing.Err() == nil
+	for _, lead := range r.returned {
+		if open && lead.Owner == "" {
+			r.hopper.putBack(lead)
+		} else {
+			r.hopper.release = append(r.hopper.release, lead.ID)
+		}
+	}
+	r.hopper.release = append(r.hopper.release, r.unsure...)
+	r.returned, r.unsure = nil, nil
+	r.mu.Unlock()
+
+	counts := r.s.cfg.Agents.Counts(r.id)
+	r.measure(counts, now)
+	if !open || counts.LoggedIn() == 0 {
+		r.hopper.empty()
+	}
+	// Leads go back even when no more are to be dialed.
+	if err := r.giveUpLeads(context.WithoutCancel(dialing)); err != nil {
+		r.storeFailed(err)
+	}
+	if open {
+		r.dial(dialing, c, counts, now)
+	}
+	r.mu.Lock()
+	r.hopped = len(r.hopper.leads)
+	r.mu.Unlock()
+}
+
+// dial places the calls that are due.
+func (r *runner) dial(ctx context.Context, c Campaign, counts agents.Counts, now time.Time) {
+	if err := r.prepare(ctx, c, now); err != nil {
+		if ctx.Err() == nil {
+			r.storeFailed(err)
+		}
+		return
+	}
+	if why := r.unready(c); why != "" {
+		r.setTrouble(why)
+		return
+	}
+	if counts.LoggedIn() > 0 {
+		err := r.fill(ctx, counts.LoggedIn(), now)
+		if err == nil {
+			err = r.ownCallbacks(ctx, now)
+		}
+		if err != nil {
+			if ctx.Err() == nil {
+				r.storeFailed(err)
+			}
+			return
+		}
+	}
+	r.decide(c, counts, now)
+	if err := r.complete(ctx, now); err != nil && ctx.Err() == nil {
+		r.storeFailed(err)
+	}
+}
+
+// prepare looks at the legal figures and loads the message. While the store is
+// away it is asked each second, and its answer ends the trouble.
+func (r *runner) prepare(ctx context.Context, c Campaign, now time.Time) error {
+	r.mu.Lock()
+	failed, known := r.failed, r.legal.known
+	r.mu.Unlock()
+	wait := tallyEvery
+	if failed || !known {
+		wait = time.Second
+	}
+	since := periodStart(c, now)
+	if r.polledAt.IsZero() || now.Sub(r.polledAt) >= wait {
+		r.polledAt = now
+		limited, cancel := context.WithTimeout(ctx, storeLimit)
+		defer cancel()
+		tally, err := r.s.cfg.Store.AbandonTally(limited, r.id, since)
+		if err != nil {
+			return err
+		}
+		r.mu.Lock()
+		r.legal.look(tally, since, now)
+		r.failed = false
+		r.mu.Unlock()
+		r.setTrouble("")
+	} else if failed || !known {
+		return errors.New(cmp.Or(r.troubleNow(), "the database has not answered yet"))
+	}
+	return r.loadMessage(ctx, c, now)
+}
+
+// loadMessage keeps the campaign's message in memory, so that it plays whatever
+// happens to the database.
+func (r *runner) loadMessage(ctx context.Context, c Campaign, now time.Time) error {
+	sha := c.Settings.Message
+	r.mu.Lock()
+	same := r.clipSHA == sha
+	r.mu.Unlock()
+	if same || now.Sub(r.clipTried) < time.Second {
+		return nil
+	}
+	r.clipTried = now
+	var clip *telephony.Clip
+	if sha != "" {
+		ctx, cancel := context.WithTimeout(ctx, storeLimit)
+		defer cancel()
+		data, err := r.s.cfg.Store.Asset(ctx, sha)
+		if err == nil {
+			var read telephony.Clip
+			if read, err = telephony.ReadWAV(bytes.NewReader(data), "message"); err == nil {
+				clip = &read
+			}
+		}
+		if err != nil && dialer.CodeOf(err) == "" {
+			return err
+		}
+		if err != nil {
+			r.setTrouble("the abandoned-call message cannot be played: " + err.Error())
+			return nil
+		}
+	}
+	r.mu.Lock()
+	r.clip, r.clipSHA = clip, sha
+	r.mu.Unlock()
+	return nil
+}
+
+// unready says what the campaign lacks for dialing, if anything.
+func (r *runner) unready(c Campaign) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case c.Settings.Mode.Overdials() && (r.clip == nil || r.clipSHA != c.Settings.Message):
+		return cmp.Or(r.trouble, "the abandoned-call message is not loaded: upload one, or use mode progressive")
+	case c.Settings.CallerID == "" || c.Settings.Trunk == "":
+		return "the campaign has no caller ID or no trunk"
+	}
+	return ""
+}
+
+// decide asks the pacer and starts as many attempts.
+func (r *runner) decide(c Campaign, counts agents.Counts, now time.Time) {
+	pacer, err := r.pacerFor(c)
+	if err != nil {
+		r.setTrouble(err.Error())
+		return
+	}
+	snapshot := r.snapshot(c, counts, now)
+	d := pacer.Decide(snapshot)
+	r.mu.Lock()
+	r.decision, r.decided = d, now
+	r.mu.Unlock()
+	r.record(d, now)
+	mode := c.Settings.Mode
+	if mode.Overdials() && d.Allowance < 1 {
+		mode = Progressive // no call may be abandoned: each gets its agent first
+	}
+	for range min(d.Dial, len(r.hopper.leads)) {
+		r.start(r.hopper.pop(), mode)
+	}
+}
+
+// pacerFor returns the pacer of the campaign's settings.
+func (r *runner) pacerFor(c Campaign) (pacing.Pacer, error) {
+	cfg := pacing.Config{Mode: pacing.Mode(c.Settings.Mode), Ratio: c.Settings.Ratio, Cap: *c.Settings.AbandonCap}
+	if cfg.Cap == 0 && c.Settings.Mode.Overdials() {
+		cfg.Mode = pacing.Progressive // nobody may be abandoned
+	}
+	if r.pacer != nil && r.pacerOf == cfg {
+		return r.pacer, nil
+	}
+	pacer, err := pacing.New(cfg)
+	if err == nil {
+		r.pacer, r.pacerOf = pacer, cfg
+	}
+	return pacer, err
+}
+
+// snapshot is what the pacer gets to know.
+func (r *runner) snapshot(c Campaign, counts agents.Counts, now time.Time) pacing.Snapshot {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	law := r.legal.figures()
+	s := pacing.Snapshot{
+		Now: now, Ready: counts.Ready, Talking: counts.Talking, WrapUp: counts.WrapUp,
+		Laws: r.estimate.Laws(), Answered: law.answered, Abandoned: law.abandoned, Cap: *c.Settings.AbandonCap,
+		Lines: r.s.cfg.Carrier.Capacity(c.Settings.Trunk).Free(), LeadsLeft: len(r.hopper.leads),
+	}
+	for a := range r.attempts {
+		age := now.Sub(a.since)
+		switch a.phase {
+		case phaseStarting:
+			s.Ringing = append(s.Ringing, 0)
+			s.Lines--
+		case phaseRinging:
+			s.Ringing = append(s.Ringing, age)
+		case phaseDetecting:
+			s.Detecting = append(s.Detecting, age)
+		case phaseWaiting:
+			s.Waiting++
+		default:
+			continue
+		}
+		if a.holding {
+			s.Held++
+		}
+	}
+	return s
+}
+
+// record puts a decision in the log when it differs in kind from the last one,
+// at most one a second.
+func (r *runner) record(d pacing.Decision, now time.Time) {
+	same := d.Limit == r.recorded.Limit && (d.Dial > 0) == (r.recorded.Dial > 0)
+	if same || now.Sub(r.recordAt) < time.Second {
+		return
+	}
+	r.recorded, r.recordAt = d, now
+	r.s.cfg.Store.Record(dialer.Event{At: now, Campaign: r.id, Fact: dialer.PacingDecided{Dial: d.Dial, Reason: d.Reason}})
+}
+
+// start sends a lead on its journey.
+func (r *runner) start(lead Lead, mode Mode) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.dialing.Err() != nil {
+		r.returned = append(r.returned, lead)
+		return
+	}
+	c := r.campaign
+	a := &attempt{
+		s: r.s, r: r, campaign: c, lead: lead, calling: r.s.calling, phase: phaseStarting, since: time.Now(),
+		call: Call{
+			ID: dialer.NewCallID(), Campaign: c.ID, List: lead.List, Lead: lead.ID, Trunk: c.Settings.Trunk, Mode: mode,
+			To: lead.Number, From: c.Settings.CallerID, Attempt: lead.Attempts + 1, State: Placed,
+		},
+	}
+	a.log = r.log.With("call", a.call.ID, "lead", lead.ID)
+	a.dialing, a.giveUp = context.WithCancelCause(r.dialing)
+	r.attempts[a] = struct{}{}
+	r.s.calls.Go(a.run)
+}
+
+// ownMode is the journey of an agent's own callback: the agent comes first.
+func (r *runner) ownMode(c Campaign) Mode {
+	if c.Settings.Mode == Preview {
+		return Preview
+	}
+	return Progressive
+}
+
+// ownCallbacks dials what ready agents have promised to do themselves.
+func (r *runner) ownCallbacks(ctx context.Context, now time.Time) error {
+	for _, agent := range r.s.cfg.Agents.List() {
+		if agent.State != agents.Ready {
+			delete(r.ownAt, agent.Agent) // asked at once when they are ready again
+			continue
+		}
+		if now.Sub(r.ownAt[agent.Agent]) < ownEvery || !worksFor(agent, r.id) {
+			continue
+		}
+		r.ownAt[agent.Agent] = now
+		if _, err := r.claim(ctx, 1, agent.Agent, now); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func worksFor(agent agents.Snapshot, id dialer.CampaignID) bool {
+	for _, c := range agent.Campaigns {
+		if c == id {
+			return true
+		}
+	}
+	return false
+}
+
+// complete ends the campaign when no lead is left to call, now or later.
+func (r *runner) complete(ctx context.Context, now time.Time) error {
+	r.mu.Lock()
+	busy := len(r.attempts) > 0
+	r.mu.Unlock()
+	none := now.Sub(r.hopper.emptyAt) < doneEvery // the store had no lead that is due
+	if busy || !none || len(r.hopper.leads) > 0 || now.Sub(r.doneAt) < doneEvery {
+		return nil
+	}
+	r.doneAt = now
+	ctx, cancel := context.WithTimeout(ctx, storeLimit)
+	defer cancel()
+	left, err := r.s.cfg.Store.LeadsLeft(ctx, r.id, now)
+	if err != nil || left.Total == 0 || left.Done < left.Total {
+		return err
+	}
+	_, err = r.s.cfg.Store.SetCampaignState(ctx, r.id, []State{Running}, Completed, "", "no lead is left to call", now)
+	if dialer.CodeOf(err) == dialer.Conflict {
+		return nil // somebody stopped it meanwhile
+	}
+	r.s.Wake()
+	return err
+}
