@@ -1,0 +1,182 @@
+package report
+
+import (
+	"encoding/csv"
+	"fmt"
+	"io"
+	"regexp"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode"
+)
+
+// WriteCSV writes the report as rows of section, item and value, for a
+// spreadsheet. The lists of calls have a fourth and a fifth column.
+func (r AbandonReport) WriteCSV(w io.Writer) error {
+	out := csv.NewWriter(w)
+	for _, row := range r.rows() {
+		for i := range row {
+			row[i] = safeCell(row[i])
+		}
+		if err := out.Write(row); err != nil {
+			return err
+		}
+	}
+	out.Flush()
+	return out.Error()
+}
+
+// e164 are the cells that may begin with + as they are.
+var e164 = regexp.MustCompile(`^\+[0-9]{7,15}$`)
+
+// safeCell keeps a spreadsheet from taking text for a formula.
+func safeCell(s string) string {
+	if s != "" && strings.ContainsRune("=+-@\t\r", rune(s[0])) && !e164.MatchString(s) {
+		return "'" + s
+	}
+	return s
+}
+
+// rows are the header and one row per figure and call.
+func (r AbandonReport) rows() [][]string {
+	rows := [][]string{{"section", "item", "value", "detail", "at"}}
+	add := func(section, item string, value any, more ...string) {
+		row := []string{section, item, fmt.Sprint(value), "", ""}
+		copy(row[3:], more)
+		rows = append(rows, row)
+	}
+	add("report", "campaign_id", r.Campaign)
+	add("report", "campaign_name", r.Name)
+	add("report", "from", stamp(r.From))
+	add("report", "to", stamp(r.To))
+	add("report", "generated_at", stamp(r.GeneratedAt))
+	add("report", "clock_start", r.Clock)
+	add("report", "deadline_ms", r.DeadlineMS)
+	add("report", "cap", r.Cap)
+	add("rate", "formula", r.Formula)
+	rate := func(section string, x Rate, more ...string) {
+		value := ""
+		if x.Rate != nil {
+			value = strconv.FormatFloat(*x.Rate, 'f', 6, 64)
+		}
+		add(section, "abandoned", x.Abandoned, more...)
+		add(section, "answered_person", x.Answered, more...)
+		add(section, "rate", value, more...)
+		add(section, "within_cap", x.WithinCap, more...)
+	}
+	rate("rate", r.Total)
+	for _, p := range r.Periods {
+		rate(fmt.Sprintf("period_%d", p.Index), p.Rate, stamp(p.From), stamp(p.To))
+	}
+	add("attempts", "all", r.Attempts)
+	for _, c := range r.Classes {
+		add("attempts", string(c.Class), c.Count)
+	}
+	for _, d := range []struct {
+		name string
+		Quantiles
+	}{{"connect_delay_from_clock_ms", r.FromClock}, {"connect_delay_from_answer_ms", r.FromAnswer}} {
+		add(d.name, "count", d.Count)
+		add(d.name, "p50", d.P50)
+		add(d.name, "p95", d.P95)
+		add(d.name, "p99", d.P99)
+		add(d.name, "max", d.Max)
+	}
+	for _, b := range r.Ring {
+		name := fmt.Sprintf("%d to %d s", b.FromS, b.ToS)
+		if b.ToS == 0 {
+			name = fmt.Sprintf("%d s and more", b.FromS)
+		}
+		add("ring_times", name, b.Count)
+	}
+	add("messages", "due", r.Messages.Due)
+	add("messages", "started_in_time", r.Messages.InTime)
+	add("messages", "started_late", r.Messages.Late)
+	add("messages", "missing", r.Messages.Missing)
+	for _, a := range r.Messages.Assets {
+		add("message_asset", a.Name, a.Played, a.SHA256)
+	}
+	for _, id := range r.ShortRings {
+		add("short_ring", string(id), "")
+	}
+	for _, c := range r.Late {
+		add("late_call", string(c.Call), c.To, fmt.Sprintf("%d ms, agent %s", c.DelayMS, c.Agent), stamp(c.At))
+	}
+	for _, c := range r.Abandoned {
+		add("abandoned_call", string(c.Call), c.To, string(c.Class), stamp(c.At))
+	}
+	return rows
+}
+
+func stamp(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format("2006-01-02T15:04:05.000Z")
+}
+
+// printable keeps names that people gave from moving the cursor.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '�'
+		}
+		return r
+	}, s)
+}
+
+// WriteText writes the report for a terminal.
+func (r AbandonReport) WriteText(w io.Writer) error {
+	out := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	line := func(format string, args ...any) { fmt.Fprintf(out, format+"\n", args...) }
+	line("Abandoned calls of %s (%s)", printable(r.Name), r.Campaign)
+	if !r.From.IsZero() || !r.To.IsZero() {
+		line("Calls placed\tfrom %s to %s", stamp(r.From), stamp(r.To))
+	}
+	line("Generated\t%s", stamp(r.GeneratedAt))
+	line("")
+	verdict := "within the cap"
+	if !r.Total.WithinCap {
+		verdict = "ABOVE THE CAP"
+	}
+	line("Rate\t%s\t%s of %.4g %%", r.Total, verdict, 100*r.Cap)
+	line("  formula\t%s", r.Formula)
+	line("  deadline\t%d ms after %s", r.DeadlineMS, r.Clock)
+	for _, p := range r.Periods {
+		line("  period %d\t%s\tfrom %s to %s", p.Index, p.Rate, stamp(p.From), stamp(p.To))
+	}
+	line("")
+	line("Attempts\t%d", r.Attempts)
+	for _, c := range r.Classes {
+		line("  %s\t%d", c.Class, c.Count)
+	}
+	line("")
+	line("Connect delay\tp50\tp95\tp99\tmax\t(ms)")
+	line("  from %s\t%d\t%d\t%d\t%d\t", r.Clock, r.FromClock.P50, r.FromClock.P95, r.FromClock.P99, r.FromClock.Max)
+	line("  from answer\t%d\t%d\t%d\t%d\t", r.FromAnswer.P50, r.FromAnswer.P95, r.FromAnswer.P99, r.FromAnswer.Max)
+	line("")
+	line("Ring time\tattempts")
+	for _, b := range r.Ring {
+		if b.ToS == 0 {
+			line("  %d s and more\t%d", b.FromS, b.Count)
+		} else {
+			line("  %d to %d s\t%d", b.FromS, b.ToS, b.Count)
+		}
+	}
+	line("  given up before 15 s\t%d", len(r.ShortRings))
+	line("")
+	m := r.Messages
+	line("Messages due\t%d\tin time %d, late %d, missing %d", m.Due, m.InTime, m.Late, m.Missing)
+	for _, a := range m.Assets {
+		line("  %s\tplayed %d\tsha256 %s", printable(a.Name), a.Played, a.SHA256)
+	}
+	for _, c := range r.Late {
+		line("Late\t%s\t%s\t%d ms\tagent %s", c.Call, stamp(c.At), c.DelayMS, c.Agent)
+	}
+	for _, c := range r.Abandoned {
+		line("Abandoned\t%s\t%s\t%s", c.Call, stamp(c.At), c.Class)
+	}
+	return out.Flush()
+}
