@@ -249,10 +249,10 @@ func (a *attempt) connected(agent dialer.AgentID) {
 	defer a.mu.Unlock()
 	c := &a.call
 	c.State, c.Agent = Connected, agent
-	facts := []dialer.Fact{fact}
-	if first {
+	var facts []dialer.Fact
+	if first { // the second agent after a lost one is not told again
 		c.ConnectedAt = now
-		facts = append(facts, a.classify(a.class())...)
+		facts = append([]dialer.Fact{fact}, a.classify(a.class())...)
 	}
 	c.Version++
 	a.s.cfg.Store.UpdateCall(*c, facts...)

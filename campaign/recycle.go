@@ -28,6 +28,9 @@ func Recycle(s Settings, lead Lead, outcome Outcome, disp *agents.Disposition, n
 	return next
 }
 
+// callbackRest is the soonest that a person is called back.
+const callbackRest = time.Minute
+
 // recycleDisposition goes by the agent's word. The rules for machines count
 // by outcome when the detector heard the machine and by disposition else, so a
 // disposition's rule counts the attempts that ended as this one did.
@@ -40,8 +43,8 @@ func recycleDisposition(s Settings, lead Lead, outcome Outcome, said agents.Disp
 		return Next{State: Done, Why: "dnc"}
 	case d.Callback:
 		next := Next{State: Dialable, Due: said.Callback, Why: "callback"}
-		if next.Due.Before(now) {
-			next.Due = now
+		if soonest := now.Add(callbackRest); next.Due.Before(soonest) {
+			next.Due = soonest
 		}
 		if said.Own {
 			next.Owner = lead.Owner
