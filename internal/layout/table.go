@@ -54,7 +54,8 @@ var table = map[string]folder{
 		foreign: []string{extraText, goExpJSON},
 	},
 
-	"migrations": {},
+	"migrations":       {},
+	"postgres/private": {own: []string{"."}},
 	"postgres": {
 		own:     stores,
 		foreign: []string{"github.com/jackc/pgx/v5", "github.com/pressly/goose/v3", extraCrypt},
