@@ -9,7 +9,7 @@ type Config struct {
 	// MaxAnalysis ends it as Unknown; 7 s.
 	MaxAnalysis time.Duration
 	// MaxGreeting is how much voice the greeting of a person has at most; with
-	// more it is a machine; 3 s.
+	// more it is a machine; 2.7 s.
 	MaxGreeting time.Duration
 	// AfterGreeting is the pause that ends a greeting; 700 ms. After longer
 	// greetings it is longer by up to a half.
@@ -24,7 +24,7 @@ func (c Config) defaulted() Config {
 	}
 	def(&c.InitialSilence, 4*time.Second)
 	def(&c.MaxAnalysis, 7*time.Second)
-	def(&c.MaxGreeting, 3*time.Second)
+	def(&c.MaxGreeting, 2700*time.Millisecond)
 	def(&c.AfterGreeting, 700*time.Millisecond)
 	return c
 }
@@ -76,6 +76,7 @@ type detector struct {
 	lastWord time.Duration
 	sit      int // tones of the announcement heard so far
 	ringing  int // frames of ringback or busy tone
+	pending  int // frames that may be a vowel or the beginning of a tone
 }
 
 // Write implements Detector. A frame of another length than 160 samples is
@@ -100,37 +101,52 @@ func (d *detector) listen(frame []int16) {
 		frame = frame[:frameSize]
 	}
 	loud := d.voice.hear(frame)
-	tone := d.tone.hear(frame, loud)
-	if tone.kind == ringTone {
-		d.ringing++
+	t := d.tone.hear(frame, loud)
+	switch {
+	case t.run >= realTone:
+		d.pending = 0
+		if t.kind == ringTone {
+			d.ringing++
+			d.rest()
+		} // any other may become a beep: it is no pause after a greeting
+	case t.run > 0: // a tone begins, or a vowel
+		d.pending++
+	case loud:
+		for ; d.pending > 0; d.pending-- {
+			d.speak(d.now - time.Duration(d.pending)*frameTime)
+		}
+		d.speak(d.now)
+	default:
+		d.pending = 0
+		d.rest()
 	}
-	if loud && tone.kind == noTone {
-		d.speak()
-		return
-	}
+}
+
+// rest counts a frame without voice.
+func (d *detector) rest() {
 	d.pause++
 	if d.pause > longestGap {
 		d.word = 0
 	}
 }
 
-// speak counts a frame of voice. Only what has lasted as long as a short word
-// counts; a click leaves nothing.
-func (d *detector) speak() {
+// speak counts a frame of voice that ended at a time. Only what has lasted as
+// long as a short word counts; a click leaves nothing.
+func (d *detector) speak(at time.Duration) {
 	d.word++
-	d.pause = 0
 	switch {
 	case d.word == shortestWord:
 		d.voiced += shortestWord
 		if d.result.SpeechStart < 0 {
-			d.result.SpeechStart = d.now - shortestWord*frameTime
+			d.result.SpeechStart = max(at-shortestWord*frameTime, 0)
 		}
 	case d.word > shortestWord:
 		d.voiced++
 	default:
 		return
 	}
-	d.lastWord = d.now
+	d.pause = 0
+	d.lastWord = at
 }
 
 // judge ends the analysis when the evidence is enough.
@@ -144,7 +160,7 @@ func (d *detector) judge() {
 	case d.announced(t):
 		d.decide(SIT, "special information tones")
 		return
-	case t.kind == beepTone && t.run >= sureBeep && d.voiced > 0:
+	case t.kind != ringTone && t.kind != faxTone && t.run >= sureBeep && d.voiced > 0:
 		d.decide(Machine, "beep after speech")
 		return
 	}

@@ -16,6 +16,7 @@ const (
 )
 
 // A tone is what the last frames have in common: one frequency for run frames.
+// The zero tone is no tone.
 type tone struct {
 	kind toneKind
 	hz   float64
@@ -25,15 +26,18 @@ type tone struct {
 // toneMeter measures with a bank of Goertzel filters whether nearly all the
 // energy of a frame stands at one or two neighbouring frequencies.
 type toneMeter struct {
-	last tone
+	last   tone
+	missed bool // the last frame did not show the tone
 }
 
-// The bank: filters every 50 Hz, which is the resolution of a 20 ms frame.
+// realTone is the run from which a pure sound is no vowel any more.
+const realTone = 4
+
+// The bank: 40 filters every 50 Hz, which is the resolution of a 20 ms frame.
 const (
 	lowestHz  = 300
-	highestHz = 2300
 	spacingHz = 50
-	filters   = (highestHz-lowestHz)/spacingHz + 1
+	filters   = 40
 	pure      = 0.80 // share of the energy
 )
 
@@ -45,27 +49,28 @@ var coefficients = func() (c [filters]float64) {
 	return c
 }()
 
-// hear measures a frame and returns the tone that it continues or begins.
+// hear measures a frame and returns the tone that it continues or begins. One
+// frame in which two tones cancel out, or which a tone only half fills, does not
+// end a real tone.
 func (m *toneMeter) hear(frame []int16, loud bool) tone {
 	hz, ok := 0.0, false
 	if loud && len(frame) == frameSize {
 		hz, ok = pitch(frame)
 	}
-	if !ok {
-		m.last = tone{}
-		return m.last
-	}
 	kind := kindOf(hz)
-	if m.last.kind == kind && math.Abs(hz-m.last.hz) < spacingHz {
+	switch {
+	case ok && kind == m.last.kind && (kind == ringTone || math.Abs(hz-m.last.hz) < spacingHz):
 		m.last.run++
 		m.last.hz += (hz - m.last.hz) / 4
-	} else {
+	case m.last.run >= realTone && !m.missed:
+		m.missed = true
+		return m.last
+	case ok:
 		m.last = tone{kind: kind, hz: hz, run: 1}
+	default:
+		m.last = tone{}
 	}
-	// A vowel can be pure for a moment; only what lasts is a tone.
-	if m.last.run < 4 {
-		return tone{}
-	}
+	m.missed = false
 	return m.last
 }
 
@@ -88,36 +93,52 @@ func kindOf(hz float64) toneKind {
 // pitch returns the frequency of a frame that holds one tone, or two closer
 // together than can be told apart.
 func pitch(frame []int16) (hz float64, ok bool) {
+	var x [frameSize]float64
 	total, mean := 0.0, 0.0
 	for _, s := range frame {
 		mean += float64(s)
 	}
-	mean /= float64(len(frame))
-	for _, s := range frame {
-		total += (float64(s) - mean) * (float64(s) - mean)
+	mean /= frameSize
+	for i := range x {
+		x[i] = float64(frame[i]) - mean
+		total += x[i] * x[i]
 	}
 	if total == 0 {
 		return 0, false
 	}
 	var power [filters]float64
 	best := 0
-	for i, c := range coefficients {
-		var s1, s2 float64
-		for _, s := range frame {
-			s1, s2 = float64(s)-mean+c*s1-s2, s1
+	for i := 0; i < filters; i += 4 { // four at a time do not wait for each other
+		c := (*[4]float64)(coefficients[i:])
+		var a1, a2, b1, b2, c1, c2, d1, d2 float64
+		for _, s := range x {
+			a1, a2 = s+c[0]*a1-a2, a1
+			b1, b2 = s+c[1]*b1-b2, b1
+			c1, c2 = s+c[2]*c1-c2, c1
+			d1, d2 = s+c[3]*d1-d2, d1
 		}
-		power[i] = s1*s1 + s2*s2 - c*s1*s2
-		if power[i] > power[best] {
+		power[i] = a1*a1 + a2*a2 - c[0]*a1*a2
+		power[i+1] = b1*b1 + b2*b2 - c[1]*b1*b2
+		power[i+2] = c1*c1 + c2*c2 - c[2]*c1*c2
+		power[i+3] = d1*d1 + d2*d2 - c[3]*d1*d2
+	}
+	for i, p := range power {
+		if p > power[best] {
 			best = i
 		}
 	}
-	// A sine of the filter's own frequency has power total*N/2.
+	// A sine of the filter's own frequency has power total*N/2. The two tones of
+	// ringback beat against each other and need a wider look.
+	wide := 1
+	if best <= (520-lowestHz)/spacingHz {
+		wide = 2
+	}
 	sum, weighted := 0.0, 0.0
-	for i := max(best-1, 0); i <= min(best+1, filters-1); i++ {
+	for i := max(best-wide, 0); i <= min(best+wide, filters-1); i++ {
 		sum += power[i]
 		weighted += power[i] * float64(lowestHz+i*spacingHz)
 	}
-	if sum < pure*total*float64(len(frame))/2 {
+	if sum < pure*total*frameSize/2 {
 		return 0, false
 	}
 	return weighted / sum, true

@@ -7,7 +7,6 @@ import "math"
 type voiceActivity struct {
 	floor   float64 // noise in dB of full scale
 	started bool
-	hang    int // frames for which a loud passage is still held to go on
 }
 
 // Levels in dB. A telephone line's noise is below quietest, speech above faintest.
@@ -18,7 +17,6 @@ const (
 	aboveNoise  = 9.0
 	floorUp     = 0.12 // per frame: 6 dB a second
 	floorDown   = 0.5  // share of the difference
-	hangFrames  = 2
 	fullScale   = 32768.0
 	preEmphasis = 0.5 // takes away hum and rumble
 )
@@ -38,12 +36,7 @@ func (v *voiceActivity) hear(frame []int16) bool {
 	default:
 		v.floor = min(v.floor+floorUp, loudestHum)
 	}
-	if level >= threshold {
-		v.hang = hangFrames
-		return true
-	}
-	v.hang--
-	return v.hang >= 0
+	return level >= threshold
 }
 
 // decibels is the level of a frame without its offset and hum.

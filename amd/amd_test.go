@@ -1,0 +1,211 @@
+package amd
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+	"time"
+)
+
+// A sound is a piece of a call for tests.
+type sound struct {
+	ms    int
+	level float64 // peak, of 32767
+	hz    []float64
+	noise bool // voice-like: noise in syllables
+}
+
+func quiet(ms int) sound                  { return sound{ms: ms} }
+func voice(ms int) sound                  { return sound{ms: ms, level: 6000, noise: true} }
+func beep(ms int, hz ...float64) sound    { return sound{ms: ms, level: 6000, hz: hz} }
+func tones(ms int, hz ...float64) []sound { return []sound{beep(ms, hz...)} }
+
+// play renders sounds over a faint line noise.
+func play(sounds ...sound) []int16 {
+	r := rand.New(rand.NewPCG(1, 2))
+	var out []int16
+	for _, s := range sounds {
+		for i := range s.ms * 8 {
+			t := float64(i) / 8000
+			x := 8 * r.NormFloat64()
+			switch {
+			case s.noise: // syllables of 250 ms with short dips
+				x += s.level * (0.25 + 0.75*math.Abs(math.Sin(math.Pi*t*4))) * r.NormFloat64() / 3
+			default:
+				for _, hz := range s.hz {
+					x += s.level / float64(len(s.hz)) * math.Sin(2*math.Pi*hz*t)
+				}
+			}
+			out = append(out, int16(min(max(x, -32767), 32767)))
+		}
+	}
+	return out
+}
+
+func TestVerdicts(t *testing.T) {
+	sit := []sound{quiet(100), beep(380, 985.2), beep(276, 1428.5), beep(380, 1776.7), quiet(100), voice(4000)}
+	for _, c := range []struct {
+		name   string
+		sounds []sound
+		want   Verdict
+		before time.Duration
+	}{
+		{"hello", []sound{quiet(600), voice(400), quiet(3000)}, Human, 1900 * time.Millisecond},
+		{"hello at once", []sound{voice(300), quiet(3000)}, Human, 1300 * time.Millisecond},
+		{"a company's greeting", []sound{quiet(400), voice(2000), quiet(3000)}, Human, 3600 * time.Millisecond},
+		{"hello? hello?", []sound{quiet(400), voice(350), quiet(500), voice(350), quiet(3000)}, Human, 2500 * time.Millisecond},
+		{"greeting of a machine", []sound{quiet(300), voice(9000)}, Machine, 3600 * time.Millisecond},
+		{"short greeting and a beep", []sound{quiet(300), voice(1200), quiet(500), beep(400, 1000), quiet(2000)}, Machine, 2600 * time.Millisecond},
+		{"nobody speaks", []sound{quiet(8000)}, Silence, 4100 * time.Millisecond},
+		{"a click is no word", []sound{quiet(500), voice(40), quiet(6000)}, Silence, 4100 * time.Millisecond},
+		{"fax answers", append([]sound{quiet(200)}, tones(3000, 2100)...), Fax, 800 * time.Millisecond},
+		{"fax calls", append([]sound{quiet(200)}, tones(500, 1100)...), Fax, 800 * time.Millisecond},
+		{"carrier announcement", sit, SIT, 1400 * time.Millisecond},
+		{"ringback", []sound{beep(2000, 440, 480), quiet(4000), beep(2000, 440, 480)}, Unknown, 7100 * time.Millisecond},
+		{"European ringback", []sound{beep(1000, 425), quiet(4000), beep(1000, 425), quiet(4000)}, Unknown, 7100 * time.Millisecond},
+		{"a tone alone is nobody", []sound{quiet(3000), beep(200, 700), quiet(8000)}, Silence, 4100 * time.Millisecond},
+	} {
+		r := hear(New(Config{}), play(c.sounds...))
+		if r.Verdict != c.want || r.Decided > c.before || r.Reason == "" {
+			t.Errorf("%s: %s after %v (%s), want %s before %v", c.name, r.Verdict, r.Decided, r.Reason, c.want, c.before)
+		}
+	}
+}
+
+// TestTimes: what the law counts from is reported near the truth.
+func TestTimes(t *testing.T) {
+	r := hear(New(Config{}), play(quiet(600), voice(400), quiet(3000)))
+	near := func(name string, got, want time.Duration) {
+		t.Helper()
+		if d := (got - want).Abs(); d > 60*time.Millisecond {
+			t.Errorf("%s at %v, it was at %v", name, got, want)
+		}
+	}
+	near("speech", r.SpeechStart, 600*time.Millisecond)
+	near("end of greeting", r.GreetingEnd, time.Second)
+	r = hear(New(Config{}), play(quiet(6000)))
+	if r.SpeechStart >= 0 || r.GreetingEnd >= 0 {
+		t.Errorf("nobody spoke: %+v", r)
+	}
+}
+
+// TestLostPackets: what was not heard is not silence.
+func TestLostPackets(t *testing.T) {
+	d := New(Config{})
+	var r Result
+	done := false
+	frames := 0
+	for ; !done; frames++ {
+		if frames > 1000 {
+			t.Fatal("no verdict without any packet")
+		}
+		r, done = d.Write(nil)
+	}
+	if r.Verdict != Unknown || r.Decided != 7*time.Second {
+		t.Errorf("no packet ever came: %+v", r)
+	}
+
+	d = New(Config{})
+	hello := play(quiet(600), voice(400))
+	for i := 0; i+frameSize <= len(hello); i += frameSize {
+		d.Write(hello[i : i+frameSize])
+	}
+	for i := range 60 { // 1.2 s are lost: no pause was heard
+		if r, done = d.Write(nil); done {
+			t.Fatalf("lost packet %d ended the greeting: %+v", i, r)
+		}
+	}
+}
+
+func TestConfig(t *testing.T) {
+	d := New(Config{InitialSilence: time.Second})
+	if r := hear(d, play(quiet(3000))); r.Verdict != Silence || r.Decided != time.Second {
+		t.Errorf("%+v", r)
+	}
+	d = New(Config{MaxAnalysis: time.Second})
+	if r := hear(d, play(quiet(500), voice(3000))); r.Verdict != Unknown || r.Decided != time.Second {
+		t.Errorf("%+v", r)
+	}
+}
+
+// TestAfterDone: writing on changes nothing.
+func TestAfterDone(t *testing.T) {
+	d := New(Config{})
+	first := hear(d, play(quiet(600), voice(400), quiet(3000)))
+	again, done := d.Write(play(voice(20)))
+	if !done || again != first {
+		t.Errorf("%+v became %+v", first, again)
+	}
+}
+
+func TestLive(t *testing.T) {
+	for v, want := range map[Verdict]bool{Human: true, Unknown: true, Silence: true, Machine: false, Fax: false, SIT: false} {
+		if v.Live() != want {
+			t.Errorf("%s goes to an agent: %v", v, v.Live())
+		}
+	}
+}
+
+func TestWriteAllocatesNothing(t *testing.T) {
+	frames := play(quiet(200), voice(2000), beep(100, 1000), quiet(100))
+	d := New(Config{MaxAnalysis: time.Hour, MaxGreeting: time.Hour, AfterGreeting: time.Hour, InitialSilence: time.Hour})
+	at := 0
+	if n := testing.AllocsPerRun(1000, func() {
+		d.Write(frames[at : at+frameSize])
+		at = (at + frameSize) % (len(frames) - frameSize)
+	}); n != 0 {
+		t.Errorf("%v allocations per frame", n)
+	}
+}
+
+// FuzzWrite: no audio panics, hangs or gives a verdict without a reason.
+func FuzzWrite(f *testing.F) {
+	f.Add([]byte{0x7f, 0xff, 0x80, 0x00}, 160)
+	f.Add([]byte{}, 0)
+	f.Add([]byte{1}, 1)
+	f.Add([]byte{0x7f, 0xff, 0x7f, 0xff, 0x80, 0x00, 0x80, 0x00}, 480)
+	f.Fuzz(func(t *testing.T, pattern []byte, size int) {
+		frame := make([]int16, min(max(size, 0), 1000))
+		d := New(Config{})
+		for i := range 400 {
+			for j := range frame {
+				if len(pattern) > 1 {
+					k := (i*len(frame) + j) * 2 % (len(pattern) - 1)
+					frame[j] = int16(pattern[k])<<8 | int16(pattern[k+1])
+				}
+			}
+			if r, done := d.Write(frame); done {
+				if r.Verdict == "" || r.Reason == "" || r.Decided != time.Duration(i+1)*frameTime ||
+					r.SpeechStart > r.Decided || r.GreetingEnd > r.Decided || r.GreetingEnd >= 0 && r.GreetingEnd < r.SpeechStart {
+					t.Fatalf("%+v after %d frames", r, i+1)
+				}
+				return
+			}
+		}
+		t.Fatal("no verdict in 8 s")
+	})
+}
+
+func ExampleNew() {
+	d := New(Config{})
+	samples := play(quiet(600), voice(400), quiet(3000))
+	for {
+		r, done := d.Write(samples[:frameSize])
+		if done {
+			fmt.Println(r.Verdict, "because of a", r.Reason)
+			return
+		}
+		samples = samples[frameSize:]
+	}
+	// Output: human because of a short greeting and a pause
+}
+
+func BenchmarkWrite(b *testing.B) {
+	frames := play(quiet(200), voice(1000), beep(100, 1000))
+	d := New(Config{MaxAnalysis: 1000 * time.Hour, MaxGreeting: 1000 * time.Hour, AfterGreeting: 1000 * time.Hour})
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i = (i + frameSize) % (len(frames) - frameSize) {
+		d.Write(frames[i : i+frameSize])
+	}
+}
