@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"os"
 	"slices"
-	"text/tabwriter"
 	"time"
 
 	"dialer/telephony/siptrunk/siptest"
@@ -111,7 +110,6 @@ func printCounts(out io.Writer, since time.Duration, n siptest.Counts, rate floa
 
 func printSummary(out io.Writer, since time.Duration, n siptest.Counts) {
 	fmt.Fprintf(out, "\nafter %s:\n", since.Round(time.Second))
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	for _, row := range []struct {
 		name  string
 		count int
@@ -127,7 +125,7 @@ func printSummary(out io.Writer, since time.Duration, n siptest.Counts) {
 		{"refused or given up", n.RefusedCalls},
 		{"still open", n.Open()},
 	} {
-		fmt.Fprintf(w, "%d\t  %s\t\n", row.count, row.name)
+		fmt.Fprintf(out, "%7d  %s\n", row.count, row.name)
 	}
 	var kinds []siptest.Kind
 	for k := range n.ByKind {
@@ -135,7 +133,6 @@ func printSummary(out io.Writer, since time.Duration, n siptest.Counts) {
 	}
 	slices.Sort(kinds)
 	for _, k := range kinds {
-		fmt.Fprintf(w, "%d\t  drawn %s\t\n", n.ByKind[k], k)
+		fmt.Fprintf(out, "%7d  drawn as %s\n", n.ByKind[k], k)
 	}
-	w.Flush()
 }

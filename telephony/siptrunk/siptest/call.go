@@ -130,20 +130,19 @@ func (c *call) run(ctx context.Context) {
 	switch {
 	case err == nil, errors.Is(err, errRefused):
 	case errors.Is(err, errCancelled):
-		c.respond(sip.StatusRequestTerminated, "Request Terminated", nil)
 		c.end("caller", sip.StatusRequestTerminated)
+		c.respond(sip.StatusRequestTerminated, "Request Terminated", nil)
 	case errors.Is(err, errHungUp):
 		if !c.final {
 			c.respond(sip.StatusRequestTerminated, "Request Terminated", nil)
 		}
-		c.end("caller", sip.StatusOK)
 	default: // unacknowledged, or the carrier stops
+		c.end("network", 0)
 		if c.answered {
 			c.bye()
 		} else if !c.final {
 			c.respond(sip.StatusServiceUnavailable, "Service Unavailable", nil)
 		}
-		c.end("network", 0)
 	}
 	if c.stream != nil {
 		c.carrier.pacer.remove(c.stream)
@@ -165,7 +164,8 @@ func (c *call) linger() {
 	}
 }
 
-// end closes the record.
+// end closes the record. It comes before the message that tells the caller, so
+// that who has been told finds it in the ledger.
 func (c *call) end(by string, status int) {
 	if !c.record.Open() {
 		return
@@ -331,11 +331,13 @@ func (c *call) handle(m incoming) error {
 		c.note(func(r *CallRecord) { r.CancelledAt = time.Now() })
 		return errCancelled
 	case sip.BYE:
+		wasUp := c.record.Open()
+		c.end("caller", sip.StatusOK)
 		if !c.b.NoByeAnswer {
 			c.reply(m, sip.StatusOK, "OK")
 		}
 		delete(c.again, "ack")
-		if !c.record.Open() {
+		if !wasUp {
 			return nil
 		}
 		return errHungUp

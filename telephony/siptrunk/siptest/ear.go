@@ -15,6 +15,7 @@ const loud = 200
 type ear struct {
 	message []float64     // contour of the message to abandoned calls
 	voice   chan struct{} // told once, at the first voice after open
+	judged  chan struct{} // told once, when enough was heard to know a message
 
 	mu       sync.Mutex
 	session  session
@@ -23,15 +24,20 @@ type ear struct {
 	loudAt   time.Time // last voice
 	stamp    uint32
 	packets  int64
+	quiet    int       // frames since the last voice, by RTP time
 	contour  []float64 // levels of the frames since the last voice began
 	messages time.Time // when the message was recognised
 }
 
-// contourLength is how much of a message is compared: 1.2 s.
-const contourLength = 60
+// contourLength is how much of a message is compared: 1.2 s. A voice begins
+// anew after pause of silence: 0.5 s.
+const (
+	contourLength = 60
+	pause         = 25
+)
 
 func newEar(message []float64) *ear {
-	return &ear{message: message, voice: make(chan struct{}, 1)}
+	return &ear{message: message, voice: make(chan struct{}, 1), judged: make(chan struct{}, 1), quiet: pause}
 }
 
 func (e *ear) follow(far session) {
@@ -67,8 +73,13 @@ func (e *ear) packet(p []byte, now time.Time) {
 	if !e.opened {
 		return
 	}
-	// A lost frame keeps its place in the contour.
-	if lost := int32(stamp-e.stamp)/frameSamples - 1; e.packets > 1 && lost > 0 && lost < 10 {
+	// Time is told by the stamps, since packets may come late. A lost frame
+	// keeps its place in the contour; a jump is a pause.
+	switch lost := int32(stamp-e.stamp)/frameSamples - 1; {
+	case e.packets == 1:
+	case lost < -10 || lost > pause:
+		e.quiet = pause
+	default:
 		for range lost {
 			e.level(0, now)
 		}
@@ -83,22 +94,30 @@ func (e *ear) packet(p []byte, now time.Time) {
 }
 
 func (e *ear) level(level float64, now time.Time) {
+	e.quiet++
 	if level > loud {
 		if e.heardAt.IsZero() {
 			e.heardAt = now
 			e.voice <- struct{}{}
 		}
-		if now.Sub(e.loudAt) > 500*time.Millisecond {
+		if e.quiet > pause {
 			e.contour = e.contour[:0]
 		}
-		e.loudAt = now
+		e.quiet, e.loudAt = 0, now
 	}
 	if e.loudAt.IsZero() || len(e.contour) >= contourLength {
 		return
 	}
 	e.contour = append(e.contour, decibel(level))
-	if len(e.contour) == contourLength && e.messages.IsZero() && alike(e.contour, e.message) {
+	if len(e.contour) < contourLength {
+		return
+	}
+	if e.messages.IsZero() && alike(e.contour, e.message) {
 		e.messages = now
+	}
+	select {
+	case e.judged <- struct{}{}:
+	default:
 	}
 }
 

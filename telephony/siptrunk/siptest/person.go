@@ -19,12 +19,9 @@ func (c *call) person() error {
 	}
 	c.noteHeard()
 	began := time.Now()
-	// After 1.2 s of speech it is clear whether a recording or an agent speaks.
-	if _, err := c.wait(1400*time.Millisecond, nil); err != nil {
+	// It takes a moment to know a recording from an agent.
+	if _, err := c.wait(2*time.Second, c.stream.ear.judged); err != nil {
 		return err
-	}
-	if _, _, message, _ := c.stream.ear.state(); !message.IsZero() {
-		return c.hearMessage()
 	}
 	return c.converse(began.Add(c.carrier.scaled(c.b.Talk)))
 }
@@ -63,11 +60,15 @@ func (c *call) hearMessage() error {
 	return c.listenOut(1500*time.Millisecond, time.Minute)
 }
 
-// converse takes turns with the agent until the talk is over.
+// converse takes turns with the agent until the talk is over, or listens when
+// it is the recording that speaks.
 func (c *call) converse(until time.Time) error {
 	// lost is the silence after which a person takes the line for dead.
 	const lost = 10 * time.Second
-	for turn := time.Duration(0); ; turn++ {
+	for {
+		if _, _, message, _ := c.stream.ear.state(); !message.IsZero() {
+			return c.hearMessage()
+		}
 		left := time.Until(until)
 		if left <= 0 {
 			break

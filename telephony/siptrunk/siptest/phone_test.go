@@ -121,6 +121,7 @@ func TestPhoneSurvivesHoldAndOddRequests(t *testing.T) {
 	p := startPhone(t, PhoneConfig{Extension: "1001", ToneHz: 700})
 	call := newCaller(t).dial(t, p.Addr(), "1001")
 	res := call.answered()
+	await(t, p, "call up", func(s PhoneState) bool { return s.Talking })
 	for _, direction := range []string{"sendonly", "sendrecv"} {
 		offer := strings.Replace(string(call.invite.Body()), "a=sendrecv", "a="+direction, 1)
 		again := call.do(sip.INVITE, res, []byte(offer))

@@ -74,16 +74,16 @@ func (c *call) ring() error {
 
 // alert sends the first 18x.
 func (c *call) alert(withMedia bool) error {
+	status, reason, sdp := sip.StatusRinging, "Ringing", []byte(nil)
 	if withMedia {
-		sdp, err := c.media()
-		if err != nil {
+		var err error
+		if sdp, err = c.media(); err != nil {
 			return c.decline(err)
 		}
-		c.respond(sip.StatusSessionInProgress, "Session Progress", sdp)
-	} else {
-		c.respond(sip.StatusRinging, "Ringing", nil)
+		status, reason = sip.StatusSessionInProgress, "Session Progress"
 	}
 	c.carrier.ledger.note(c.record, Rang, func(r *CallRecord) { r.RingingAt = time.Now() })
+	c.respond(status, reason, sdp)
 	return nil
 }
 
@@ -94,8 +94,8 @@ func (c *call) answer() error {
 		return c.decline(err)
 	}
 	c.stream.ear.open()
-	c.respond(sip.StatusOK, "OK", sdp)
 	c.carrier.ledger.note(c.record, Answered, func(r *CallRecord) { r.AnsweredAt = time.Now() })
+	c.respond(sip.StatusOK, "OK", sdp)
 	return nil
 }
 
@@ -106,8 +106,8 @@ func (c *call) decline(why error) error {
 		status, reason = sip.StatusServiceUnavailable, "Service Unavailable"
 	}
 	c.carrier.log.Warn("call without media", "call", c.record.CallID, "error", why)
-	c.respond(status, reason, nil)
 	c.end("network", status)
+	c.respond(status, reason, nil)
 	return errRefused
 }
 
@@ -121,13 +121,13 @@ func (c *call) refuse() error {
 	if c.b.Q850 != 0 {
 		headers = append(headers, sip.NewHeader("Reason", fmt.Sprintf("Q.850;cause=%d", c.b.Q850)))
 	}
-	c.respond(status, reasons[status], nil, headers...)
 	by := "callee"
 	switch c.b.Kind {
 	case Invalid, Announcement, Congestion, NoAnswer:
 		by = "network"
 	}
 	c.end(by, status)
+	c.respond(status, reasons[status], nil, headers...)
 	return nil
 }
 
@@ -144,8 +144,8 @@ func (c *call) hangUp() error {
 	if _, err := c.wait(2*giveUp, c.acked); err != nil {
 		return err
 	}
-	c.bye()
 	c.end("callee", sip.StatusOK)
+	c.bye()
 	return nil
 }
 
