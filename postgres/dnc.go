@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"dialer"
+	"dialer/campaign"
 )
 
 const (
@@ -20,14 +21,6 @@ const (
 	sqlListDNC  = `SELECT number, coalesce(campaign_id, ''), source, added_at FROM dnc
 		WHERE campaign_id IS NOT DISTINCT FROM nullif($1, '') AND number > $2 ORDER BY number LIMIT $3`
 )
-
-// A DNCEntry is a number that must not be called.
-type DNCEntry struct {
-	Number   dialer.Number
-	Campaign dialer.CampaignID // empty: all campaigns
-	Source   string
-	AddedAt  time.Time
-}
 
 // DNCOf implements campaign.Store.
 func (db *DB) DNCOf(ctx context.Context, id dialer.CampaignID, numbers []dialer.Number) (map[dialer.Number]string, error) {
@@ -96,21 +89,21 @@ func (db *DB) changeDNC(ctx context.Context, id dialer.CampaignID, n dialer.Numb
 }
 
 // CheckDNC returns the entries of a number.
-func (db *DB) CheckDNC(ctx context.Context, n dialer.Number) ([]DNCEntry, error) {
+func (db *DB) CheckDNC(ctx context.Context, n dialer.Number) ([]campaign.DNCEntry, error) {
 	return db.collectDNC(ctx, sqlCheckDNC, n)
 }
 
 // ListDNC returns the entries of one list after a number, by number.
-func (db *DB) ListDNC(ctx context.Context, id dialer.CampaignID, after dialer.Number, limit int) ([]DNCEntry, error) {
+func (db *DB) ListDNC(ctx context.Context, id dialer.CampaignID, after dialer.Number, limit int) ([]campaign.DNCEntry, error) {
 	return db.collectDNC(ctx, sqlListDNC, id, after, limit)
 }
 
-func (db *DB) collectDNC(ctx context.Context, query string, args ...any) ([]DNCEntry, error) {
+func (db *DB) collectDNC(ctx context.Context, query string, args ...any) ([]campaign.DNCEntry, error) {
 	rows, err := db.pool.Query(ctx, query, args...)
 	if err != nil {
 		return nil, fmt.Errorf("reading the do-not-call lists: %w", err)
 	}
-	entries, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (e DNCEntry, err error) {
+	entries, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (e campaign.DNCEntry, err error) {
 		err = row.Scan(&e.Number, &e.Campaign, &e.Source, &e.AddedAt)
 		e.AddedAt = e.AddedAt.UTC()
 		return e, err

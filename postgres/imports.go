@@ -56,26 +56,16 @@ const (
 	mostRejects = 10_000 // rejected rows that are kept; all are counted
 )
 
-// An Import is one upload of leads.
-type Import struct {
-	ID                                        dialer.ImportID
-	List                                      dialer.ListID
-	StartedAt, EndedAt                        time.Time
-	Rows, Created, Updated, Skipped, Rejected int
-	Error                                     string // why nothing was kept
-}
-
-// ImportLeads reads rows into a list, all or nothing: an error that rows yields
-// ends the import, which then has Error and no lead; it is returned only when
-// it is not the file's fault. Of rows with one number the first is kept, or with
+// ImportLeads reads rows into a list, all or nothing. An error that rows yields
+// is returned as it is; the import is then kept with its Error and no lead. Of rows with one number the first is kept, or with
 // update the last, which also changes the lead that the list may have; the
 // others are Skipped.
-func (db *DB) ImportLeads(ctx context.Context, list dialer.ListID, rows iter.Seq2[campaign.Row, error], update bool, now time.Time) (Import, error) {
+func (db *DB) ImportLeads(ctx context.Context, list dialer.ListID, rows iter.Seq2[campaign.Row, error], update bool, now time.Time) (campaign.Import, error) {
 	l, err := db.GetList(ctx, list)
 	if err != nil {
-		return Import{}, err
+		return campaign.Import{}, err
 	}
-	im := Import{ID: dialer.NewImportID(), List: list, StartedAt: stamp(now)}
+	im := campaign.Import{ID: dialer.NewImportID(), List: list, StartedAt: stamp(now)}
 	if _, err := db.pool.Exec(ctx, sqlStartImport, im.ID, list, now); err != nil {
 		return im, fmt.Errorf("import: %w", err)
 	}
@@ -99,12 +89,12 @@ func (db *DB) ImportLeads(ctx context.Context, list dialer.ListID, rows iter.Seq
 		return im, fmt.Errorf("import: %w", errors.Join(err, failed))
 	}
 	if refusal != nil {
-		return im, nil
+		return im, err
 	}
 	return im, fmt.Errorf("import: %w", err)
 }
 
-func (db *DB) stageAndKeep(ctx context.Context, im Import, l campaign.List, rows iter.Seq2[campaign.Row, error], update bool) (Import, error) {
+func (db *DB) stageAndKeep(ctx context.Context, im campaign.Import, l campaign.List, rows iter.Seq2[campaign.Row, error], update bool) (campaign.Import, error) {
 	conn, err := db.pool.Acquire(ctx)
 	if err != nil {
 		return im, err
@@ -206,7 +196,7 @@ func (s *stage) send(ctx context.Context) error {
 	return nil
 }
 
-func scanImport(row pgx.CollectableRow) (im Import, err error) {
+func scanImport(row pgx.CollectableRow) (im campaign.Import, err error) {
 	var ended *time.Time
 	err = row.Scan(&im.ID, &im.List, &im.StartedAt, &ended, &im.Rows, &im.Created, &im.Updated, &im.Skipped, &im.Rejected, &im.Error)
 	im.StartedAt, im.EndedAt = im.StartedAt.UTC(), when(ended)
@@ -214,17 +204,17 @@ func scanImport(row pgx.CollectableRow) (im Import, err error) {
 }
 
 // GetImport returns one import; it runs while EndedAt is zero.
-func (db *DB) GetImport(ctx context.Context, id dialer.ImportID) (Import, error) {
+func (db *DB) GetImport(ctx context.Context, id dialer.ImportID) (campaign.Import, error) {
 	rows, err := db.pool.Query(ctx, sqlGetImport, id)
 	if err != nil {
-		return Import{}, fmt.Errorf("reading an import: %w", err)
+		return campaign.Import{}, fmt.Errorf("reading an import: %w", err)
 	}
 	im, err := pgx.CollectExactlyOneRow(rows, scanImport)
 	return im, refuseMissing(err, "reading an import", "there is no import %s", id)
 }
 
 // ListImports returns the imports of a list after one, in the order of start.
-func (db *DB) ListImports(ctx context.Context, list dialer.ListID, after dialer.ImportID, limit int) ([]Import, error) {
+func (db *DB) ListImports(ctx context.Context, list dialer.ListID, after dialer.ImportID, limit int) ([]campaign.Import, error) {
 	rows, err := db.pool.Query(ctx, sqlListImports, list, after, limit)
 	if err != nil {
 		return nil, fmt.Errorf("listing imports: %w", err)

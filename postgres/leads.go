@@ -59,7 +59,9 @@ const (
 		FROM leads WHERE campaign_id = $1 GROUP BY 1, 2, 3`
 	sqlGetLead        = `SELECT to_jsonb(leads) FROM leads WHERE id = $1 AND ($2 = '' OR list_id = $2)`
 	sqlLeadByExternal = `SELECT to_jsonb(leads) FROM leads WHERE list_id = $1 AND external_id = $2 ORDER BY id LIMIT 2`
-	sqlListLeads      = `SELECT to_jsonb(leads) FROM leads
+	sqlCreateLead     = `INSERT INTO leads (id, list_id, campaign_id, external_id, number, zone, fields, priority, state, due)
+		SELECT $1, id, campaign_id, $3, $4, $5, $6, $7, 'dialable', $8 FROM lists WHERE id = $2 RETURNING to_jsonb(leads)`
+	sqlListLeads = `SELECT to_jsonb(leads) FROM leads
 		WHERE list_id = $1 AND id > $2 AND ($3 = '' OR state = $3) AND ($4 = '' OR number = $4) ORDER BY id LIMIT $5`
 )
 
@@ -205,6 +207,41 @@ func (db *DB) LeadsLeft(ctx context.Context, id dialer.CampaignID, now time.Time
 	return counts, nil
 }
 
+// CreateLead adds one dialable lead to a list, due at once unless it says later;
+// a number that the list has already is a Conflict.
+func (db *DB) CreateLead(ctx context.Context, list dialer.ListID, l campaign.Lead, now time.Time) (campaign.Lead, error) {
+	switch {
+	case !l.Number.Valid():
+		return l, dialer.Fieldf("number", "%q is not a number in E.164 form (+, then 7 to 15 digits)", string(l.Number))
+	case l.Priority < -1000 || l.Priority > 1000:
+		return l, dialer.Fieldf("priority", "%d is not between -1000 and 1000", l.Priority)
+	}
+	if l.Fields == nil {
+		l.Fields = map[string]string{}
+	}
+	fields, err := jsonText(l.Fields)
+	if err != nil {
+		return l, fmt.Errorf("adding a lead: %w", err)
+	}
+	if l.Due.Before(now) {
+		l.Due = now
+	}
+	id := cmp.Or(l.ID, dialer.NewLeadID())
+	rows, err := db.pool.Query(ctx, sqlCreateLead, id, list, plain(l.ExternalID), l.Number, plain(l.Zone), fields, l.Priority, l.Due)
+	if err != nil {
+		return l, fmt.Errorf("adding a lead: %w", err)
+	}
+	leads, err := collectLeads(rows)
+	if err == nil && len(leads) == 0 {
+		err = pgx.ErrNoRows
+	}
+	if err != nil {
+		err = refuseTaken(err, "leads_list_id_number_key", "number", "the list has this number already")
+		return l, refuseMissing(err, "adding a lead", "there is no list %s", list)
+	}
+	return leads[0], nil
+}
+
 // GetLead returns a lead of a list; an empty list means any.
 func (db *DB) GetLead(ctx context.Context, list dialer.ListID, id dialer.LeadID) (campaign.Lead, error) {
 	rows, err := db.pool.Query(ctx, sqlGetLead, id, list)
@@ -239,14 +276,8 @@ func (db *DB) LeadByExternalID(ctx context.Context, list dialer.ListID, external
 	return leads[0], nil
 }
 
-// A LeadFilter narrows a list of leads; zero fields do not.
-type LeadFilter struct {
-	State  campaign.LeadState
-	Number dialer.Number
-}
-
 // ListLeads returns leads of a list after one, in the order of upload.
-func (db *DB) ListLeads(ctx context.Context, list dialer.ListID, f LeadFilter, after dialer.LeadID, limit int) ([]campaign.Lead, error) {
+func (db *DB) ListLeads(ctx context.Context, list dialer.ListID, f campaign.LeadFilter, after dialer.LeadID, limit int) ([]campaign.Lead, error) {
 	rows, err := db.pool.Query(ctx, sqlListLeads, list, after, f.State, f.Number, limit)
 	if err != nil {
 		return nil, fmt.Errorf("listing leads: %w", err)

@@ -3,7 +3,6 @@ package postgres
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -22,14 +21,6 @@ const (
 	sqlListKeys  = `SELECT id, name, role, created_at FROM api_keys WHERE revoked_at IS NULL AND id > $1 ORDER BY id LIMIT $2`
 	sqlRevokeKey = `UPDATE api_keys SET revoked_at = now() WHERE id = $1 AND revoked_at IS NULL`
 )
-
-// An APIKey is a program's key without its secret.
-type APIKey struct {
-	ID        dialer.KeyID
-	Name      string
-	Role      dialer.Role
-	CreatedAt time.Time
-}
 
 type userRow struct {
 	dialer.User
@@ -86,7 +77,7 @@ func (db *DB) DeleteUser(ctx context.Context, id dialer.UserID) error {
 }
 
 // CreateAPIKey keeps a key by the SHA-256 of its secret.
-func (db *DB) CreateAPIKey(ctx context.Context, k APIKey, hash []byte) error {
+func (db *DB) CreateAPIKey(ctx context.Context, k dialer.APIKey, hash []byte) error {
 	if _, err := db.pool.Exec(ctx, sqlCreateKey, k.ID, plain(k.Name), k.Role, hash, k.CreatedAt); err != nil {
 		return fmt.Errorf("creating an API key: %w", err)
 	}
@@ -102,12 +93,12 @@ func (db *DB) APIKey(ctx context.Context, id dialer.KeyID) (u dialer.User, hash 
 }
 
 // ListAPIKeys returns keys after one; revoked ones are left out.
-func (db *DB) ListAPIKeys(ctx context.Context, after dialer.KeyID, limit int) ([]APIKey, error) {
+func (db *DB) ListAPIKeys(ctx context.Context, after dialer.KeyID, limit int) ([]dialer.APIKey, error) {
 	rows, err := db.pool.Query(ctx, sqlListKeys, after, limit)
 	if err != nil {
 		return nil, fmt.Errorf("listing API keys: %w", err)
 	}
-	return pgx.CollectRows(rows, pgx.RowToStructByPos[APIKey])
+	return pgx.CollectRows(rows, pgx.RowToStructByPos[dialer.APIKey])
 }
 
 // RevokeAPIKey ends a key for good.

@@ -3,12 +3,14 @@ package postgres
 import (
 	"context"
 	"fmt"
-	"iter"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"dialer"
 	"dialer/campaign"
 	"dialer/compliance"
+	"dialer/report"
 )
 
 const (
@@ -19,20 +21,13 @@ const (
 			AND ($7::timestamptz IS NULL OR placed_at >= $7) AND ($8::timestamptz IS NULL OR placed_at < $8)
 			AND ($9 = '' OR (placed_at, id) < (SELECT placed_at, id FROM calls WHERE id = $9))
 		ORDER BY placed_at DESC, id DESC LIMIT $10`
-	sqlAbandonFacts = `SELECT to_jsonb(c) FROM calls c
-		WHERE campaign_id = $1 AND placed_at >= $2 AND placed_at < $3 AND class IS NOT NULL ORDER BY placed_at, id`
+	sqlCallFacts = `SELECT c.id, to_number, coalesce(agent_id, ''), placed_at, ringing_at, answered_at, speech_start_at, greeting_end_at,
+			connected_at, message_start_at, message_end_at, ended_at, ended_by, coalesce(class, ''), answered_by, coalesce(a.name, ''), message_sha
+		FROM calls c LEFT JOIN assets a ON a.sha256 = c.message_sha
+		WHERE campaign_id = $1 AND outcome IS NOT NULL
+			AND ($2::timestamptz IS NULL OR placed_at >= $2) AND ($3::timestamptz IS NULL OR placed_at < $3)
+		ORDER BY placed_at, c.id`
 )
-
-// A CallFilter narrows a list of calls; zero fields do not.
-type CallFilter struct {
-	Campaign dialer.CampaignID
-	Lead     dialer.LeadID
-	Agent    dialer.AgentID
-	Number   dialer.Number
-	Outcome  campaign.Outcome
-	Class    compliance.Class
-	From, To time.Time // placed at or after From, and before To
-}
 
 // GetCall returns one call. Times have microseconds.
 func (db *DB) GetCall(ctx context.Context, id dialer.CallID) (campaign.Call, error) {
@@ -52,7 +47,7 @@ func (db *DB) GetCall(ctx context.Context, id dialer.CallID) (campaign.Call, err
 
 // ListCalls returns calls, the newest first; after is the last of the page
 // before.
-func (db *DB) ListCalls(ctx context.Context, f CallFilter, after dialer.CallID, limit int) ([]campaign.Call, error) {
+func (db *DB) ListCalls(ctx context.Context, f campaign.CallFilter, after dialer.CallID, limit int) ([]campaign.Call, error) {
 	rows, err := db.pool.Query(ctx, sqlListCalls, f.Campaign, f.Lead, f.Agent, f.Number, f.Outcome, f.Class, at(f.From), at(f.To), after, limit)
 	if err != nil {
 		return nil, fmt.Errorf("listing calls: %w", err)
@@ -64,25 +59,26 @@ func (db *DB) ListCalls(ctx context.Context, f CallFilter, after dialer.CallID, 
 	return calls, nil
 }
 
-// AbandonFacts yields the calls of a campaign that were placed from one time to
-// before another and have a class, by time: what an abandon report is made of.
-// They are read as they are asked for.
-func (db *DB) AbandonFacts(ctx context.Context, id dialer.CampaignID, from, to time.Time) iter.Seq2[campaign.Call, error] {
-	return func(yield func(campaign.Call, error) bool) {
-		rows, err := db.pool.Query(ctx, sqlAbandonFacts, id, from, to)
-		if err != nil {
-			yield(campaign.Call{}, fmt.Errorf("reading classed calls: %w", err))
-			return
-		}
-		defer rows.Close()
-		for rows.Next() {
-			c, err := scanCall(rows)
-			if !yield(c, err) || err != nil {
-				return
-			}
-		}
-		if err := rows.Err(); err != nil {
-			yield(campaign.Call{}, fmt.Errorf("reading classed calls: %w", err))
-		}
+// CallFacts returns what a report needs of the campaign's ended calls that were
+// placed at or after from and before to; a zero time is no bound.
+func (db *DB) CallFacts(ctx context.Context, id dialer.CampaignID, from, to time.Time) ([]report.CallFacts, error) {
+	rows, err := db.pool.Query(ctx, sqlCallFacts, id, at(from), at(to))
+	if err != nil {
+		return nil, fmt.Errorf("reading calls for a report: %w", err)
 	}
+	facts, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (f report.CallFacts, err error) {
+		var ringing, answer, speech, greeting, agent, messageStart, messageEnd, end *time.Time
+		err = row.Scan(&f.Call, &f.To, &f.Agent, &f.PlacedAt, &ringing, &answer, &speech, &greeting, &agent,
+			&messageStart, &messageEnd, &end, &f.EndedBy, &f.Class, &f.AnsweredBy, &f.MessageAsset, &f.MessageSHA)
+		f.PlacedAt, f.RingingAt = f.PlacedAt.UTC(), when(ringing)
+		f.Times = compliance.Times{
+			Answer: when(answer), SpeechStart: when(speech), GreetingEnd: when(greeting), Agent: when(agent),
+			MessageStart: when(messageStart), MessageEnd: when(messageEnd), End: when(end),
+		}
+		return f, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading calls for a report: %w", err)
+	}
+	return facts, nil
 }

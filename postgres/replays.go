@@ -20,22 +20,13 @@ const (
 	sqlGiveKey    = `DELETE FROM replays WHERE who = $1 AND key = $2 AND route = $3 AND status IS NULL`
 )
 
-// An Answer is a response that is given again.
-type Answer struct {
-	Status   int
-	Type     string
-	Location string
-	ETag     string
-	Body     []byte
-}
-
 var errKeyUsed = &dialer.Error{Code: dialer.Invalid, Field: "Idempotency-Key", Message: "this key was used for another request: make a new one for each request"}
 
 // ClaimKey takes an Idempotency-Key for a request. It returns the remembered
 // answer when there is one, a Conflict while the first request is still worked
 // on (for five minutes, then it is taken for dead), and an Invalid when the key
 // was used for another request.
-func (db *DB) ClaimKey(ctx context.Context, who, key, route string, body []byte, now time.Time) (*Answer, error) {
+func (db *DB) ClaimKey(ctx context.Context, who, key, route string, body []byte, now time.Time) (*dialer.Answer, error) {
 	hash := sha256.Sum256(body)
 	tag, err := db.pool.Exec(ctx, sqlClaimKey, who, plain(key), route, hash[:], now)
 	if err != nil {
@@ -44,7 +35,7 @@ func (db *DB) ClaimKey(ctx context.Context, who, key, route string, body []byte,
 	if tag.RowsAffected() > 0 {
 		return nil, nil
 	}
-	var a Answer
+	var a dialer.Answer
 	var usedFor string
 	var usedHash []byte
 	err = db.pool.QueryRow(ctx, sqlReplay, who, plain(key)).Scan(&usedFor, &usedHash, &a.Status, &a.Type, &a.Location, &a.ETag, &a.Body)
@@ -61,7 +52,7 @@ func (db *DB) ClaimKey(ctx context.Context, who, key, route string, body []byte,
 
 // KeepAnswer remembers the answer to a claimed key for a day; nil gives the key
 // back.
-func (db *DB) KeepAnswer(ctx context.Context, who, key, route string, a *Answer) error {
+func (db *DB) KeepAnswer(ctx context.Context, who, key, route string, a *dialer.Answer) error {
 	var err error
 	if a == nil {
 		_, err = db.pool.Exec(ctx, sqlGiveKey, who, plain(key), route)
