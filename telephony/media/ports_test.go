@@ -1,7 +1,7 @@
 package media
 
 import (
-	"net"
+	"math/rand/v2"
 	"net/netip"
 	"sync"
 	"testing"
@@ -10,8 +10,29 @@ import (
 	"dialer"
 )
 
+// freePorts returns an even port from which on n ports are free now: other
+// programs use this machine too.
+func freePorts(t *testing.T, n int) (low int) {
+	t.Helper()
+next:
+	for range 100 {
+		low = 10000 + 2*rand.IntN(4000)
+		for port := low; port < low+n; port++ {
+			c, err := listen(loopback, uint16(port))
+			if err != nil {
+				continue next
+			}
+			_ = c.Close()
+		}
+		return low
+	}
+	t.Fatalf("no %d free ports in a row", n)
+	return 0
+}
+
 func TestPortsAreEvenAndInRange(t *testing.T) {
-	p, err := NewPorts(loopback, 20001, 20009)
+	low := freePorts(t, 10)
+	p, err := NewPorts(loopback, low+1, low+9)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -23,7 +44,7 @@ func TestPortsAreEvenAndInRange(t *testing.T) {
 		}
 		defer s.Close()
 		port := s.Local().Port()
-		if port%2 != 0 || port < 20001 || port > 20008 || seen[port] {
+		if port%2 != 0 || int(port) < low+2 || int(port) > low+8 || seen[port] {
 			t.Errorf("port %d is odd, out of range or given twice", port)
 		}
 		seen[port] = true
@@ -54,11 +75,12 @@ func TestReleasedPortsRest(t *testing.T) {
 
 // A port on which another program sits is passed over, not lost for good.
 func TestTakenPortIsPassedOver(t *testing.T) {
-	busy, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 20041})
+	low := freePorts(t, 4)
+	busy, err := listen(loopback, uint16(low+1))
 	if err != nil {
 		t.Skip(err)
 	}
-	p, err := NewPorts(loopback, 20040, 20043)
+	p, err := NewPorts(loopback, low, low+3)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +90,7 @@ func TestTakenPortIsPassedOver(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if s.Local().Port() != 20042 {
+		if int(s.Local().Port()) != low+2 {
 			t.Fatalf("got port %d, whose neighbour is taken", s.Local().Port())
 		}
 		s.Close()
@@ -88,7 +110,8 @@ func TestTakenPortIsPassedOver(t *testing.T) {
 }
 
 func TestPortsUnderChurn(t *testing.T) {
-	p, err := NewPorts(loopback, 20100, 20139)
+	low := freePorts(t, 40)
+	p, err := NewPorts(loopback, low, low+39)
 	if err != nil {
 		t.Fatal(err)
 	}
