@@ -158,7 +158,7 @@ func (e *Endpoint) stationPeer(ctx context.Context, s telephony.Station) (peer, 
 		if !ok {
 			return peer{}, dialer.Errorf(dialer.Unavailable, "the phone of extension %q is not registered", s.Extension)
 		}
-		p.addr = b.flow()
+		p.addr, p.ownAudio = b.flow(), true
 		err = sip.ParseUri(b.Contact, &p.recipient)
 	}
 	if err != nil {

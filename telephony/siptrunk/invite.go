@@ -278,8 +278,7 @@ func (c *call) listen(sdp []byte) {
 		c.log.Debug("early media not usable", "err", err)
 		return
 	}
-	remote.Sources = append(remote.Sources, c.peer.sources...)
-	c.session.SetRemote(remote)
+	c.session.SetRemote(c.peer.audio(remote))
 	if c.onEarly != nil && c.stopEarly == nil {
 		hear := c.onEarly
 		c.stopEarly = c.session.Tap(func(f telephony.Frame, sent bool) {
@@ -365,9 +364,8 @@ func (c *call) answered(res *sip.Response) bool {
 		c.e.hangUp(d, telephony.CauseFailed, byeWait)
 		return false
 	}
-	remote.Sources = append(remote.Sources, c.peer.sources...)
 	d := c.answers.ack(c.invite, res)
-	c.session.SetRemote(remote)
+	c.session.SetRemote(c.peer.audio(remote))
 	c.session.Answered(answeredAt)
 	c.report(result{leg: c.e.newLeg(c, d, remote, res, answeredAt)})
 	return true

@@ -37,6 +37,7 @@ type peer struct {
 	realm     string
 	codecs    []media.Codec
 	sources   []netip.Prefix
+	ownAudio  bool // its audio comes from where its SIP does
 	from, to  sip.Uri
 	fromName  string
 	recipient sip.Uri
@@ -44,6 +45,17 @@ type peer struct {
 
 // phone reports whether the peer is an agent's phone.
 func (p peer) phone() bool { return p.trunk == "" }
+
+// audio completes what the peer's SDP agreed. A registered phone behind NAT
+// names its private address there; its audio comes from where it registered,
+// from a port that media learns.
+func (p peer) audio(r media.Remote) media.Remote {
+	if p.ownAudio && !r.Addr.Addr().IsUnspecified() {
+		r.Addr = netip.AddrPortFrom(p.addr.Addr(), r.Addr.Port())
+	}
+	r.Sources = append(r.Sources, p.sources...)
+	return r
+}
 
 func (e *Endpoint) contact(p peer) sip.Uri {
 	return sip.Uri{Scheme: "sip", User: "dialer", Host: p.ours.String(), Port: e.laddr.Port}

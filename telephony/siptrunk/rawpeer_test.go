@@ -368,9 +368,11 @@ type rtpPeer struct {
 	ts   uint32
 }
 
-func newRTPPeer(t *testing.T) *rtpPeer {
+func newRTPPeer(t *testing.T) *rtpPeer { return newRTPPeerAt(t, "127.0.0.1") }
+
+func newRTPPeerAt(t *testing.T, host string) *rtpPeer {
 	t.Helper()
-	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.ParseIP(host)})
 	if err != nil {
 		t.Fatal(err)
 	}

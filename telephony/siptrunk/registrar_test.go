@@ -285,6 +285,44 @@ func TestRingPhone(t *testing.T) {
 	}
 }
 
+// A phone behind NAT names an address in SDP that is not where its RTP comes
+// from; where it registered from is good enough.
+func TestPhoneBehindNATIsHeard(t *testing.T) {
+	e := startEndpoint(t, withPhones)
+	p, rtp := newPhone(t, e, "127.0.0.5"), newRTPPeerAt(t, "127.0.0.5")
+	if got := p.login(); got.status() != "200" {
+		t.Fatal(got.start)
+	}
+	d := &dialed{t: t, done: make(chan struct{})}
+	go func() {
+		defer close(d.done)
+		d.leg, d.err = e.Ring(t.Context(), telephony.Station{Extension: "7"})
+	}()
+	m := p.expect("INVITE")
+	private := strings.ReplaceAll(sdp(4000), "IP4 127.0.0.1", "IP4 192.168.77.7")
+	p.reply(m, reply{status: "200 OK", tag: "a1", body: private})
+	leg := d.answered()
+	stop := rtp.stream(offeredRTP(t, m), 0x10)
+	defer stop()
+	for {
+		f, err := leg.ReadFrame(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f.Samples[0] != 0 {
+			break
+		}
+	}
+	go writeFrames(t.Context(), leg)
+	select {
+	case <-rtp.got:
+	case <-time.After(patience):
+		t.Fatal("the phone hears nothing")
+	}
+	p.request("BYE", m, "a1", 1, "")
+	awaitDone(t, leg)
+}
+
 func FuzzReadRegister(f *testing.F) {
 	f.Add("<sip:7@10.0.0.1>", "60")
 	f.Add("*", "0")

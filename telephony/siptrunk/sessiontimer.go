@@ -156,7 +156,6 @@ func (l *Leg) takeAnswer(sdp []byte) {
 }
 
 func (l *Leg) setRemote(remote media.Remote) {
-	remote.Sources = append(remote.Sources, l.d.peer.sources...)
-	l.session.SetRemote(remote)
+	l.session.SetRemote(l.d.peer.audio(remote))
 	l.live(remote, time.Now())
 }
