@@ -16,7 +16,7 @@ func (r *Registry) SetReady(agent dialer.AgentID) error {
 	}
 	if s.state == NotReady || s.state == Ready {
 		switch {
-		case s.leg == nil:
+		case !s.phone():
 			return dialer.Errorf(dialer.Conflict, "your phone is not connected: answer it, then set yourself Ready")
 		case s.desktop == nil:
 			return dialer.Errorf(dialer.Conflict, "your desktop is not connected: open it, then set yourself Ready")
@@ -104,7 +104,7 @@ func (r *Registry) Dispose(agent dialer.AgentID, call dialer.CallID, d Dispositi
 	if s.res == nil || s.res.call != call {
 		return dialer.Errorf(dialer.Conflict, "call %s is not yours any more: its wrap-up time is over", call)
 	}
-	if s.state != WrapUp {
+	if !s.res.wrapping {
 		return dialer.Errorf(dialer.Conflict, "call %s has not ended: hang up first", call)
 	}
 	s.res.disposition, s.res.disposed = d, true

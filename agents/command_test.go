@@ -3,6 +3,7 @@ package agents_test
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -204,5 +205,34 @@ func TestPreview(t *testing.T) {
 		if _, err := res.Preview(t.Context()); !errors.Is(err, agents.ErrGone) {
 			t.Error(err)
 		}
+	})
+}
+
+// A word that was accepted is heard, even as the time for it ends.
+func TestPreviewAnsweredInTheLastInstant(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := openFloor(t, agents.Config{})
+		f.ready(agent("ann"))
+		var heard int
+		for range 2000 {
+			res := f.reserve("c")
+			ctx, cancel := context.WithCancel(t.Context())
+			var dial bool
+			var said, err error
+			var all sync.WaitGroup
+			all.Go(func() { dial, err = res.Preview(ctx) })
+			synctest.Wait()
+			all.Go(cancel)
+			all.Go(func() { said = f.r.PreviewDial("ann", "c") })
+			all.Wait()
+			if dial != (said == nil) || dial != (err == nil) {
+				t.Fatalf("the agent was told %v, the holder %v, %v", said, dial, err)
+			}
+			if dial {
+				heard++
+			}
+			res.Release("")
+		}
+		t.Logf("heard %d times", heard)
 	})
 }

@@ -67,7 +67,7 @@ func (s *Session) snapshot() Snapshot {
 		Agent: s.agent.ID, Name: s.agent.Name, Extension: s.agent.Extension,
 		Campaigns: slices.Clone(s.agent.Campaigns),
 		State:     s.state, Since: s.since, Until: s.until, Reason: s.reason, Asked: s.asked,
-		Phone: s.leg != nil, Desktop: s.desktop != nil, Version: s.version, Seq: s.seq,
+		Phone: s.phone(), Desktop: s.desktop != nil, Version: s.version, Seq: s.seq,
 	}
 	if v := s.res; v != nil {
 		snap.Call, snap.Pop, snap.Preview = v.call, v.pop, v.previewing

@@ -161,6 +161,9 @@ func TestMessagesOfACall(t *testing.T) {
 		}
 		stop()
 		stop()
+		if !f.r.State("ann").Desktop {
+			t.Error("a watcher who left took the desktop along")
+		}
 		n := 0
 		for range watcher {
 			n++

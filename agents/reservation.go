@@ -33,6 +33,7 @@ type reservation struct {
 	spent                 chan struct{} // closed when the agent is free again
 	disposition           Disposition   // set before spent is closed
 	disposed              bool          // there is one
+	wrapping              bool          // the holder waits for it
 }
 
 func newReservation(s *Session, call dialer.CallID) *reservation {
@@ -118,7 +119,7 @@ func (v *reservation) Preview(ctx context.Context) (dial bool, err error) {
 func (v *reservation) Talk() error {
 	r := v.s.r
 	r.mu.Lock()
-	if !v.held() || v.left || v.s.state != Reserved {
+	if !v.held() || v.left || v.s.state != Reserved || !v.s.phone() {
 		r.mu.Unlock()
 		return ErrGone
 	}
@@ -160,6 +161,7 @@ func (v *reservation) WrapUp(ctx context.Context, limit time.Duration) (Disposit
 		r.mu.Unlock()
 		return Disposition{}, false
 	}
+	v.wrapping = true
 	if end := time.Now().Add(limit); limit > 0 && end.Before(s.until) {
 		s.until = end
 		s.publish(Message{Kind: WrapUpLimited, Call: v.call, Until: end})

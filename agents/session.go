@@ -86,7 +86,21 @@ func (s *Session) Agent() Agent {
 // available reports whether the agent can be given a call now. An agent whose
 // desktop is gone for a moment keeps their state but would not see the lead.
 func (s *Session) available() bool {
-	return s.state == Ready && s.leg != nil && s.desktop != nil
+	return s.state == Ready && s.phone() && s.desktop != nil
+}
+
+// phone reports whether the phone is up. A leg may have ended this instant,
+// before the session's goroutine has seen it.
+func (s *Session) phone() bool {
+	if s.leg == nil {
+		return false
+	}
+	select {
+	case <-s.leg.Done():
+		return false
+	default:
+		return true
+	}
 }
 
 // move changes the state and tells everybody. The caller sees to it that the
@@ -193,7 +207,7 @@ func (s *Session) free(reason string) {
 	}
 	to := Ready
 	switch {
-	case s.leg == nil:
+	case !s.phone():
 		to, reason = NotReady, reasonPhone
 	case s.asked == NotReady:
 		to, reason = NotReady, s.askedReason

@@ -149,7 +149,7 @@ func TestShutdown(t *testing.T) {
 
 func TestPhoneLost(t *testing.T) {
 	tests := map[string]struct {
-		before func(*floor) agents.Reservation
+		before func(*floor) agents.Reservation // then the phone is lost
 		state  agents.State
 		reason string
 	}{
@@ -177,10 +177,11 @@ func TestPhoneLost(t *testing.T) {
 					}
 					if got := f.r.State("ann").State; got == agents.WrapUp {
 						// The desktop is still there to say what came of it.
+						done := wrapUp(t.Context(), res, 0)
 						f.must(f.r.Dispose("ann", "c", agents.Disposition{Code: "sale"}, agents.Ready))
 						f.is("ann", agents.NotReady, "phone gone")
-						if d, ok := res.WrapUp(t.Context(), 0); !ok || d.Code != "sale" {
-							t.Errorf("the disposition was lost: %v %v", d, ok)
+						if got := <-done; !got.ok || got.d.Code != "sale" {
+							t.Errorf("the disposition was lost: %+v", got)
 						}
 					}
 					res.Release("gone")
@@ -216,6 +217,7 @@ func TestPhoneLostWhileTalkingFreesThePerson(t *testing.T) {
 		<-res.Gone()
 		<-res.Leg().Done()
 		res.Release("phone gone")
+		f.refused(f.r.Dispose("ann", "c", agents.Disposition{Code: "sale"}, ""), dialer.Conflict)
 		other := f.talking("c")
 		if other.Agent().ID != "bob" || time.Since(start) != 0 {
 			t.Errorf("%s after %v", other.Agent().ID, time.Since(start))
