@@ -18,7 +18,8 @@ type line struct {
 	inUse  int
 	tokens float64
 	filled time.Time
-	gone   bool // no longer configured
+	gone   bool      // no longer configured
+	held   time.Time // until then the trunk asked for no calls
 }
 
 // newLine returns a line whose bucket is empty: a restart in mid-campaign must
@@ -53,12 +54,24 @@ func (l *line) remove() {
 	l.mu.Unlock()
 }
 
-func (l *line) down() string {
+// hold keeps calls from a trunk that answered 503 with Retry-After, for at most
+// maxHold: one overloaded minute must not silence a campaign for an hour.
+func (l *line) hold(d time.Duration, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.held = now.Add(min(d, maxHold))
+}
+
+const maxHold = 30 * time.Second
+
+func (l *line) down(now time.Time) string {
 	switch {
 	case l.gone:
 		return "the trunk was removed"
 	case !l.cfg.Enabled:
 		return "the trunk is disabled"
+	case now.Before(l.held):
+		return "the trunk is overloaded and asked to wait (503 Retry-After)"
 	}
 	return ""
 }
@@ -69,8 +82,8 @@ func (l *line) take(now time.Time) (cfg telephony.Trunk, why string) {
 	defer l.mu.Unlock()
 	l.fill(now)
 	switch {
-	case l.down() != "":
-		return l.cfg, l.down()
+	case l.down(now) != "":
+		return l.cfg, l.down(now)
 	case l.inUse >= l.cfg.Channels:
 		return l.cfg, fmt.Sprintf("all %d channels of the trunk are in use", l.cfg.Channels)
 	case l.tokens < 1:
@@ -92,8 +105,8 @@ func (l *line) capacity(now time.Time) telephony.Capacity {
 	defer l.mu.Unlock()
 	l.fill(now)
 	c := telephony.Capacity{
-		Up:       l.down() == "",
-		Why:      l.down(),
+		Up:       l.down(now) == "",
+		Why:      l.down(now),
 		Channels: l.cfg.Channels,
 		InUse:    l.inUse,
 		Tokens:   int(math.Floor(l.tokens)),

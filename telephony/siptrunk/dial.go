@@ -44,7 +44,7 @@ func (e *Endpoint) Dial(ctx context.Context, inv telephony.Invite) (telephony.Le
 		l.release()
 		return nil, notSent("%s", err)
 	}
-	return e.place(ctx, p, inv, l.release)
+	return e.place(ctx, p, inv, l.release, l.hold)
 }
 
 // refuse says what is wrong with an invite. Numbers are checked again here: what
@@ -98,7 +98,9 @@ func (e *Endpoint) trunkPeer(ctx context.Context, cfg telephony.Trunk, inv telep
 }
 
 // place opens the audio and sends the INVITE. release is called exactly once.
-func (e *Endpoint) place(ctx context.Context, p peer, inv telephony.Invite, release func()) (telephony.Leg, error) {
+func (e *Endpoint) place(ctx context.Context, p peer, inv telephony.Invite,
+	release func(), hold func(time.Duration, time.Time)) (telephony.Leg, error) {
+
 	if err := e.sock.await(ctx); err != nil {
 		release()
 		return nil, notSent("%s", err)
@@ -112,7 +114,7 @@ func (e *Endpoint) place(ctx context.Context, p peer, inv telephony.Invite, rele
 	c := &call{
 		e: e, peer: p, id: inv.Call, log: log, session: session,
 		ring: inv.RingTimeout, headers: inv.Headers,
-		onProgress: inv.OnProgress, onEarly: inv.OnEarlyFrame, release: release,
+		onProgress: inv.OnProgress, onEarly: inv.OnEarlyFrame, release: release, hold: hold,
 	}
 	if c.ring <= 0 {
 		c.ring = ringTimeout
@@ -139,7 +141,7 @@ func (e *Endpoint) Ring(ctx context.Context, s telephony.Station) (telephony.Leg
 			"Answer-Mode": "Auto",
 		},
 	}
-	return e.place(ctx, p, inv, func() {})
+	return e.place(ctx, p, inv, func() {}, nil)
 }
 
 // stationPeer makes the peer of a call to an agent's phone.

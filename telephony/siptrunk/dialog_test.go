@@ -188,6 +188,28 @@ func TestReinviteWithoutSDP(t *testing.T) {
 	c.end(t, 3)
 }
 
+// S12: an ACK with the next re-INVITE right behind it.
+func TestReinviteRightAfterACK(t *testing.T) {
+	c := up(t, nil)
+	c.p.request("INVITE", c.invite, "a1", 1, sdp(someSDPPort), sdpType)
+	c.p.expect("200")
+	for i := 1; i <= 30; i++ {
+		c.p.request("ACK", c.invite, "a1", i, "")
+		c.p.request("INVITE", c.invite, "a1", i+1, sdp(someSDPPort), sdpType)
+		for {
+			m := <-c.p.in
+			if m.cseq() == fmt.Sprint(i+1) && m.status() != "100" {
+				if m.status() != "200" {
+					t.Fatalf("re-INVITE %d: %s", i+1, m.start)
+				}
+				break
+			}
+		}
+	}
+	c.p.request("ACK", c.invite, "a1", 31, "")
+	c.end(t, 40)
+}
+
 func TestMediaLost(t *testing.T) {
 	for _, first := range []bool{true, false} {
 		t.Run(fmt.Sprintf("never any=%v", first), func(t *testing.T) {

@@ -56,7 +56,7 @@ func (e *Endpoint) strayResponse(res *sip.Response) {
 	if e.firstStray(dialogKey(callID, local)+"\x00"+remote, time.Now()) {
 		e.bye(d, telephony.CauseNormal)
 		if leg == nil {
-			e.ghost(callOf(callID), time.Now())
+			e.ghost(dialer.CallID(plain(string(callOf(callID)), 64)), time.Now())
 		}
 	}
 }

@@ -135,6 +135,14 @@ func (s *socket) admit(data []byte, from netip.AddrPort) (pass bool) {
 			s.e.reg.queue(msg, from)
 			return false
 		}
+		if msg.IsAck() {
+			// In wire order, so that a re-INVITE right behind it is not met by
+			// an unfinished one before it. sipgo hears of it as well: it may be
+			// the ACK of a refusal.
+			if l := s.e.legOf(msg); l != nil && l.ours(msg) {
+				l.acked(msg)
+			}
+		}
 		// Each costs sipgo a transaction of 32 s, and a source can be forged.
 		if !msg.IsAck() && s.e.legOf(msg) == nil && !s.other.allow(from.Addr(), time.Now()) {
 			s.drop(from, "too many requests that belong to no call")

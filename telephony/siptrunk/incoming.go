@@ -25,7 +25,7 @@ func (e *Endpoint) handle(req *sip.Request, tx sip.ServerTransaction) {
 		return
 	}
 	l := e.legOf(req)
-	if l == nil || fromTag(req) != l.d.tag || !slices.Contains(l.d.hosts(), sourceOf(req).Addr()) {
+	if l == nil || !l.ours(req) {
 		if !req.IsAck() {
 			e.respond(tx, req, 481, "Call/Transaction Does Not Exist")
 		}
@@ -43,6 +43,11 @@ func (e *Endpoint) legOf(req *sip.Request) *Leg {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.dialogs[dialogKey(req.CallID().Value(), toTag(req))]
+}
+
+// ours reports whether a request comes from the leg's far end.
+func (l *Leg) ours(req *sip.Request) bool {
+	return fromTag(req) == l.d.tag && slices.Contains(l.d.hosts(), sourceOf(req).Addr())
 }
 
 // handleOutside answers requests outside dialogs. We take no calls.
@@ -102,11 +107,10 @@ func (l *Leg) handle(req *sip.Request, tx sip.ServerTransaction) {
 		if cause != telephony.CauseMediaLost {
 			cause = telephony.CauseNormal // it was answered: whoever hangs up, the call was a call
 		}
-		l.end(telephony.Callee, cause, q850, clip(reason, 128), false)
+		l.end(telephony.Callee, cause, q850, plain(reason, 128), false)
 	case sip.INVITE, sip.UPDATE:
 		l.reoffer(req, tx)
-	case sip.ACK:
-		l.acked(req)
+	case sip.ACK: // the guard has told the leg, in wire order
 	case sip.INFO:
 		l.inform(req, tx)
 	case sip.OPTIONS:
@@ -309,5 +313,3 @@ func (d *dialog) retarget(req *sip.Request) bool {
 	}
 	return !same
 }
-
-func clip(s string, n int) string { return s[:min(len(s), n)] }

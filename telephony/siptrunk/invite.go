@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -34,7 +36,8 @@ type call struct {
 
 	onProgress func(telephony.Progress)
 	onEarly    func(telephony.Frame)
-	release    func() // gives the channel back
+	release    func()                         // gives the channel back
+	hold       func(time.Duration, time.Time) // keeps calls from the trunk; nil for a phone
 
 	invite   *sip.Request
 	tx       sip.ClientTransaction
@@ -326,7 +329,10 @@ func (c *call) decide(res *sip.Response) (leg bool) {
 		if res.StatusCode == 408 && c.ringingAt.IsZero() {
 			cause = telephony.CauseUnreachable
 		}
-		reason := res.Reason
+		if wait, err := strconv.Atoi(strings.TrimSpace(headerValues(res, "retry-after"))); err == nil && wait > 0 && res.StatusCode == 503 && c.hold != nil {
+			c.hold(time.Duration(wait)*time.Second, time.Now())
+		}
+		reason := plain(res.Reason, 128)
 		if c.gaveUp != "" {
 			cause, reason = c.gaveUp, c.why
 		}

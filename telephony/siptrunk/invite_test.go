@@ -227,6 +227,50 @@ func TestCancelWithoutFinalResponse(t *testing.T) {
 	awaitFree(t, e)
 }
 
+// The person is given the whole ring time, however late the ringing began.
+func TestRingTimeRunsFromRinging(t *testing.T) {
+	p := newRawPeer(t)
+	e := startEndpoint(t, nil, testTrunk(p))
+	const ring = 300 * time.Millisecond
+	inv := invite()
+	inv.RingTimeout = ring
+	d := dial(t, t.Context(), e, inv)
+	m := p.expect("INVITE")
+	p.reply(m, reply{status: "100 Trying"})
+	p.silent("CANCEL", ring*2/3)
+	rang := time.Now()
+	p.reply(m, reply{status: "180 Ringing", tag: "a1"})
+	p.reply(m, reply{status: "180 Ringing", tag: "a1"}) // a repeated one gives no more
+	p.ok(p.expect("CANCEL"))
+	if rung := time.Since(rang); rung < ring || rung > 2*ring {
+		t.Errorf("it rang for %s, want %s", rung, ring)
+	}
+	p.reply(m, reply{status: "487 Request Terminated", tag: "a1"})
+	if err := d.failed(); err.Cause != telephony.CauseNoAnswer {
+		t.Errorf("got %+v", err)
+	}
+}
+
+func TestOverloadedTrunkIsLeftAlone(t *testing.T) {
+	p := newRawPeer(t)
+	e := startEndpoint(t, nil, testTrunk(p))
+	d := dial(t, t.Context(), e, invite())
+	p.reply(p.expect("INVITE"), reply{status: "503 Overload", tag: "x", headers: []string{"Retry-After: 20"}})
+	if err := d.failed(); err.Cause != telephony.CauseCongestion || err.Reason != "Overload" {
+		t.Errorf("got %+v", err)
+	}
+	if c := e.Capacity("trk_test"); c.Up || c.Free() != 0 || c.Why == "" {
+		t.Errorf("capacity %+v", c)
+	}
+	if d := dial(t, t.Context(), e, invite()); d.failed().Cause != telephony.CauseNotSent {
+		t.Error("a call was sent nevertheless")
+	}
+	l, _ := e.line("trk_test")
+	if c := l.capacity(time.Now().Add(21 * time.Second)); !c.Up {
+		t.Errorf("after 21 s: %+v", c)
+	}
+}
+
 // S3: a silent trunk ends Dial at once; its late answer is ended and told.
 func TestSilentTrunkAnswersLate(t *testing.T) {
 	p := newRawPeer(t)

@@ -216,6 +216,18 @@ var ownHeaders = []string{
 	"session-expires", "x", "min-se",
 }
 
+// plain makes text of a peer fit to be stored and shown: valid UTF-8, no control
+// characters, at most n bytes.
+func plain(s string, n int) string {
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(s[:min(len(s), n)], ""))
+	return s
+}
+
 // checkHeaders refuses headers that would change the request's meaning or
 // carry a line break into it.
 func checkHeaders(headers map[string]string) error {

@@ -279,6 +279,8 @@ func readRegister(req *sip.Request, from netip.AddrPort, now time.Time) (b Bindi
 	switch {
 	case uri.Host == "" || uri.Scheme != "sip" || len(contact) > 512 || !headerSafe(contact) || strings.ContainsAny(contact, "<>\" "):
 		return b, false, 400, "Bad Contact"
+	case !headerSafe(req.CallID().Value()):
+		return b, false, 400, "Bad Call-ID"
 	case transport != "" && !strings.EqualFold(transport, "udp"):
 		return b, false, 400, "UDP Contact Needed"
 	case expires == 0:
@@ -291,7 +293,7 @@ func readRegister(req *sip.Request, from netip.AddrPort, now time.Time) (b Bindi
 		AOR: req.To().Address.User, Contact: contact, Source: from,
 		CallID: req.CallID().Value(), CSeq: req.CSeq().SeqNo,
 		Expires:   now.Add(time.Duration(expires) * time.Second),
-		UserAgent: clip(headerValues(req, "user-agent"), 128),
+		UserAgent: plain(headerValues(req, "user-agent"), 128),
 	}, false, 0, ""
 }
 

@@ -51,9 +51,11 @@ type Config struct {
 	// Realm is what agents' phones are challenged with.
 	Realm string
 	Log   *slog.Logger
-	// NoResponse is how long a peer may stay silent, without even 100 Trying.
+	// NoResponse is how long a peer may stay silent, without even 100 Trying;
+	// zero means 4 s.
 	NoResponse time.Duration
-	// MediaTimeout is how long an answered leg may stay without RTP.
+	// MediaTimeout is how long an answered leg that is not on hold may stay
+	// without RTP; zero means 10 s.
 	MediaTimeout time.Duration
 	// MaxCall ends the longest calls of trunks; zero means no limit. Agents'
 	// legs stay up for a shift and have none.
@@ -232,6 +234,7 @@ const shutdownWait = 5 * time.Second
 func (e *Endpoint) Run(ctx context.Context) error {
 	defer e.sock.Close()
 	if err := e.reg.load(ctx); err != nil {
+		close(e.stopping)
 		return fmt.Errorf("siptrunk: cannot load phone registrations: %w", err)
 	}
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
