@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"dialer/amd"
 	"dialer/telephony"
 	"dialer/telephony/simtrunk"
 )
@@ -47,6 +48,38 @@ func TestWhatPeopleAndMachinesSay(t *testing.T) {
 	for name, tt := range tests {
 		if got := level(tt.audio, tt.at); (got > -45) != tt.loud {
 			t.Errorf("%s: %.0f dBFS", name, got)
+		}
+	}
+}
+
+// A detector must take them for what they are, or tests of the engine say
+// nothing.
+func TestADetectorBelievesThem(t *testing.T) {
+	tests := []struct {
+		name  string
+		audio simtrunk.Audio
+		want  amd.Verdict
+	}{
+		{"a short hello", simtrunk.Human(500 * time.Millisecond), amd.Human},
+		{"a long hello", simtrunk.Human(1500 * time.Millisecond), amd.Human},
+		{"a machine", simtrunk.MachineGreeting(8 * time.Second), amd.Machine},
+		{"a fax", simtrunk.Fax(), amd.Fax},
+		{"nobody", simtrunk.Human(0), amd.Silence},
+	}
+	for _, tt := range tests {
+		d := amd.New(amd.Config{})
+		for at := time.Duration(0); ; at += telephony.FrameDuration {
+			var f telephony.Frame
+			tt.audio(at, &f)
+			r, done := d.Write(f.Samples[:])
+			if !done {
+				continue
+			}
+			t.Logf("%s: %s after %v, %s", tt.name, r.Verdict, r.Decided, r.Reason)
+			if r.Verdict != tt.want {
+				t.Errorf("%s is taken for %s", tt.name, r.Verdict)
+			}
+			break
 		}
 	}
 }
