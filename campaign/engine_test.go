@@ -238,7 +238,7 @@ type answer struct {
 	wrap  time.Duration
 	said  agents.Disposition
 	then  agents.Disposition // of every call but the first
-	after agents.State // "" is Ready again
+	after agents.State       // "" is Ready again
 }
 
 // agent logs in, is ready and treats every call alike, until the session ends.

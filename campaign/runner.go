@@ -54,6 +54,7 @@ type runner struct {
 	clipTried time.Time
 	polledAt  time.Time
 	doneAt    time.Time
+	ownLooked time.Time
 	ownAt     map[dialer.AgentID]time.Time
 	recorded  pacing.Decision // the last one in the log
 	recordAt  time.Time
@@ -143,7 +144,7 @@ func (r *runner) run() {
 	for {
 		r.step(time.Now())
 		// Leads that cannot be given back at a shutdown are settled at the start.
-		if r.over() && (len(r.hopper.release) == 0 || r.s.dialing.Err() != nil) {
+		if r.over() && len(r.hopper.leads) == 0 && (len(r.hopper.release) == 0 || r.s.dialing.Err() != nil) {
 			return
 		}
 		select {
@@ -409,6 +410,10 @@ func (r *runner) ownMode(c Campaign) Mode {
 
 // ownCallbacks dials what ready agents have promised to do themselves.
 func (r *runner) ownCallbacks(ctx context.Context, now time.Time) error {
+	if now.Sub(r.ownLooked) < time.Second {
+		return nil
+	}
+	r.ownLooked = now
 	for _, agent := range r.s.cfg.Agents.List() {
 		if agent.State != agents.Ready {
 			delete(r.ownAt, agent.Agent) // asked at once when they are ready again

@@ -1,0 +1,102 @@
+package campaign
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"dialer"
+	"dialer/compliance"
+	"dialer/telephony"
+)
+
+func fieldsOf(list []*dialer.Error) []string {
+	var fields []string
+	for _, e := range list {
+		fields = append(fields, e.Field)
+	}
+	return fields
+}
+
+func TestDefaultsAreValid(t *testing.T) {
+	for _, amd := range []bool{false, true} {
+		s := Settings{Name: "Spring", AMD: amd}
+		if mistakes := s.Validate(); mistakes != nil {
+			t.Errorf("amd %v: %v", amd, mistakes)
+		}
+		d := s.Defaulted()
+		want := compliance.FromAnswer
+		if amd {
+			want = compliance.FromGreetingEnd
+		}
+		if d.ClockStart != want || d.RingTimeoutS != 25 || *d.AbandonCap != 0.03 || d.ConnectDeadlineMS != 2000 || d.Ratio != 1.5 {
+			t.Errorf("amd %v: %+v", amd, d)
+		}
+		if s.Retry != nil || s.AbandonCap != nil {
+			t.Error("Defaulted changed its receiver")
+		}
+	}
+	zero := 0.0
+	if got := (Settings{AbandonCap: &zero}).Defaulted(); *got.AbandonCap != 0 {
+		t.Errorf("a cap of 0 became %g", *got.AbandonCap)
+	}
+	closed, err := compliance.ParseHours("closed")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := (Settings{Hours: closed}).Defaulted(); got.Hours.String() != "closed" {
+		t.Errorf("closed hours became %s", got.Hours)
+	}
+}
+
+func TestValidateTellsEveryMistake(t *testing.T) {
+	high := 3.0
+	s := Settings{
+		Name: " ", Mode: "blast", CallerID: "5550100", CallerName: "A\r\nTo: x", RingTimeoutS: 14, Ratio: 11, AbandonCap: &high,
+		ConnectDeadlineMS: 60_000, ClockStart: compliance.FromSpeechStart, Message: "hello.wav", Region: "usa", Zone: "Mars",
+		MaxAttempts: 1000, MaxPerDay: -1, WrapUpLimitS: 1, PreviewLimitS: 9999, Script: strings.Repeat("x", 60_000),
+		Retry: map[Outcome]RetryRule{"bored": {}, OutcomeBusy: {AfterS: -1, Max: 500}},
+		Dispositions: []Disposition{
+			{Code: "SALE", Callback: true, DNC: true}, {Code: "SALE"}, {Code: "not good"},
+		},
+	}
+	got := s.Validate()
+	want := []string{
+		"/name", "/mode", "/caller_id", "/caller_name", "/ring_timeout_s", "/ratio", "/abandon_cap", "/connect_deadline_ms",
+		"/clock_start", "/message_asset", "/region", "/zone", "/max_attempts", "/max_per_day", "/wrap_up_limit_s", "/preview_limit_s",
+		"/script", "/retry/bored", "/retry/busy/after_s", "/retry/busy/max", "/dispositions/0", "/dispositions/1/code", "/dispositions/2/code",
+	}
+	for _, field := range want {
+		if !slices.Contains(fieldsOf(got), field) {
+			t.Errorf("%s is not told", field)
+		}
+	}
+	if len(got) != len(want) {
+		t.Errorf("%d mistakes, want %d: %v", len(got), len(want), got)
+	}
+	for _, e := range got {
+		if e.Code != dialer.Invalid || e.Message == "" {
+			t.Errorf("%+v", e)
+		}
+	}
+}
+
+func TestReadyToStart(t *testing.T) {
+	s := Settings{Name: "Spring", Mode: Predictive}
+	if got, want := fieldsOf(s.ReadyToStart(0, nil)), []string{"/trunk_id", "/caller_id", "/message_asset", ""}; !slices.Equal(got, want) {
+		t.Errorf("lacks %v, want %v", got, want)
+	}
+	s.CallerID, s.Message = "+12025550100", strings.Repeat("ab", 32)
+	trunk := &telephony.Trunk{Name: "A"}
+	if got := fieldsOf(s.ReadyToStart(1, trunk)); !slices.Equal(got, []string{"/trunk_id"}) {
+		t.Errorf("with a disabled trunk it lacks %v", got)
+	}
+	trunk.Enabled = true
+	if got := s.ReadyToStart(1, trunk); got != nil {
+		t.Errorf("it lacks %v", got)
+	}
+	s.Mode, s.Message = Progressive, ""
+	if got := s.ReadyToStart(1, trunk); got != nil {
+		t.Errorf("progressive lacks %v", got)
+	}
+}
