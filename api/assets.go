@@ -34,7 +34,7 @@ func (s *Server) routeAssets() {
 		Summary: "Upload audio", Tags: tags, Description: "A WAV file at 8 or 16 kHz: 16 bit PCM, µ-law or A-law, at most 10 MB. The same file twice is one.",
 		RequestBody: &huma.RequestBody{Required: true, Content: wav},
 	}, func(ctx context.Context, in *struct {
-		upload
+		Upload
 		Name string `query:"name" maxLength:"200"`
 	}) (*created[AssetView], error) {
 		kind, _, _ := mime.ParseMediaType(in.r.Header.Get("Content-Type"))

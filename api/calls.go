@@ -87,12 +87,12 @@ func viewCall(c campaign.Call) CallView {
 // downloadTime is how long a download of a recording may take.
 const downloadTime = 10 * time.Minute
 
-type callPath struct {
+type CallPath struct {
 	ID dialer.CallID `path:"id" maxLength:"40"`
 }
 
-// span is a time filter.
-type span struct {
+// Span is a time filter.
+type Span struct {
 	From time.Time `query:"from" doc:"Placed at or after (RFC 3339)"`
 	To   time.Time `query:"to" doc:"Placed before (RFC 3339)"`
 }
@@ -102,8 +102,8 @@ func (s *Server) routeCalls() {
 	route(s, huma.Operation{
 		OperationID: "list-calls", Method: http.MethodGet, Path: "/v1/calls", Summary: "List calls", Tags: tags,
 	}, func(ctx context.Context, in *struct {
-		paging
-		span
+		Paging
+		Span
 		Campaign dialer.CampaignID `query:"campaign_id" maxLength:"40"`
 		Lead     dialer.LeadID     `query:"lead_id" maxLength:"40"`
 		Agent    dialer.AgentID    `query:"agent_id" maxLength:"40"`
@@ -111,14 +111,14 @@ func (s *Server) routeCalls() {
 		Outcome  campaign.Outcome  `query:"outcome" maxLength:"40"`
 		Class    compliance.Class  `query:"class" maxLength:"40"`
 	}) (*bodyOf[Page[CallView]], error) {
-		return s.listCalls(ctx, in.paging, campaign.CallFilter{
+		return s.listCalls(ctx, in.Paging, campaign.CallFilter{
 			Campaign: in.Campaign, Lead: in.Lead, Agent: in.Agent, Number: in.Number,
 			Outcome: in.Outcome, Class: in.Class, From: in.From, To: in.To,
 		})
 	})
 	route(s, huma.Operation{
 		OperationID: "get-call", Method: http.MethodGet, Path: "/v1/calls/{id}", Summary: "Get a call", Tags: tags,
-	}, func(ctx context.Context, in *callPath) (*bodyOf[CallView], error) {
+	}, func(ctx context.Context, in *CallPath) (*bodyOf[CallView], error) {
 		c, err := s.store.GetCall(ctx, in.ID)
 		if err != nil {
 			return nil, err
@@ -127,7 +127,7 @@ func (s *Server) routeCalls() {
 	})
 	route(s, huma.Operation{
 		OperationID: "list-call-events", Method: http.MethodGet, Path: "/v1/calls/{id}/events", Summary: "What happened in a call, in order", Tags: tags,
-	}, func(ctx context.Context, in *callPath) (*bodyOf[Page[EventView]], error) {
+	}, func(ctx context.Context, in *CallPath) (*bodyOf[Page[EventView]], error) {
 		if _, err := s.store.GetCall(ctx, in.ID); err != nil {
 			return nil, err
 		}
@@ -149,7 +149,7 @@ func (s *Server) routeCalls() {
 	}, s.recording)
 }
 
-func (s *Server) listCalls(ctx context.Context, in paging, f campaign.CallFilter) (*bodyOf[Page[CallView]], error) {
+func (s *Server) listCalls(ctx context.Context, in Paging, f campaign.CallFilter) (*bodyOf[Page[CallView]], error) {
 	scope := []string{
 		"calls", string(f.Campaign), string(f.Lead), string(f.Agent), string(f.Number), string(f.Outcome), string(f.Class),
 		f.From.UTC().Format(time.RFC3339Nano), f.To.UTC().Format(time.RFC3339Nano),
@@ -159,7 +159,7 @@ func (s *Server) listCalls(ctx context.Context, in paging, f campaign.CallFilter
 	}, func(c campaign.Call) string { return string(c.ID) }, viewCall)
 }
 
-func (s *Server) recording(ctx context.Context, in *callPath) (*huma.StreamResponse, error) {
+func (s *Server) recording(ctx context.Context, in *CallPath) (*huma.StreamResponse, error) {
 	c, err := s.store.GetCall(ctx, in.ID)
 	if err != nil {
 		return nil, err

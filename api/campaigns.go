@@ -73,7 +73,7 @@ func mistakes(found []*dialer.Error) error {
 	return errors.Join(all...)
 }
 
-type campaignPath struct {
+type CampaignPath struct {
 	ID dialer.CampaignID `path:"id" maxLength:"40"`
 }
 
@@ -81,8 +81,8 @@ func (s *Server) routeCampaigns() {
 	tags := []string{"campaigns"}
 	route(s, huma.Operation{
 		OperationID: "list-campaigns", Method: http.MethodGet, Path: "/v1/campaigns", Summary: "List campaigns", Tags: tags,
-	}, func(ctx context.Context, in *struct{ paging }) (*bodyOf[Page[CampaignView]], error) {
-		return page(s, []string{"campaigns"}, in.paging, func(after string, limit int) ([]campaign.Campaign, error) {
+	}, func(ctx context.Context, in *struct{ Paging }) (*bodyOf[Page[CampaignView]], error) {
+		return page(s, []string{"campaigns"}, in.Paging, func(after string, limit int) ([]campaign.Campaign, error) {
 			return s.store.ListCampaigns(ctx, dialer.CampaignID(after), limit)
 		}, func(c campaign.Campaign) string { return string(c.ID) }, viewCampaign)
 	})
@@ -102,7 +102,7 @@ func (s *Server) routeCampaigns() {
 	})
 	route(s, huma.Operation{
 		OperationID: "get-campaign", Method: http.MethodGet, Path: "/v1/campaigns/{id}", Summary: "Get a campaign", Tags: tags,
-	}, func(ctx context.Context, in *campaignPath) (*tagged[CampaignView], error) {
+	}, func(ctx context.Context, in *CampaignPath) (*tagged[CampaignView], error) {
 		c, err := s.store.GetCampaign(ctx, in.ID)
 		if err != nil {
 			return nil, err
@@ -126,18 +126,65 @@ func (s *Server) routeCampaigns() {
 		route(s, huma.Operation{
 			OperationID: verb.name + "-campaign", Method: http.MethodPost, Path: "/v1/campaigns/{id}/" + verb.name, Summary: verb.summary, Tags: tags,
 			Description: "Saying it of a campaign that is so already changes nothing.",
-		}, func(ctx context.Context, in *campaignPath) (*tagged[CampaignView], error) {
+		}, func(ctx context.Context, in *CampaignPath) (*tagged[CampaignView], error) {
 			return s.moveCampaign(ctx, in.ID, verb.from, verb.to)
 		})
 	}
 	route(s, huma.Operation{
 		OperationID: "get-progress", Method: http.MethodGet, Path: "/v1/campaigns/{id}/progress", Summary: "How far the campaign has come", Tags: tags,
 	}, s.progress)
+	route(s, huma.Operation{
+		OperationID: "get-live", Method: http.MethodGet, Path: "/v1/campaigns/{id}/live", Summary: "The campaign this moment", Tags: tags,
+	}, func(ctx context.Context, in *CampaignPath) (*bodyOf[campaign.Live], error) {
+		c, err := s.store.GetCampaign(ctx, in.ID)
+		if err != nil {
+			return nil, err
+		}
+		return &bodyOf[campaign.Live]{s.live(c)}, nil
+	})
+	route(s, huma.Operation{
+		OperationID: "get-diagnostics", Method: http.MethodGet, Path: "/v1/campaigns/{id}/diagnostics", Summary: "Why is it not dialing", Tags: tags,
+	}, func(ctx context.Context, in *CampaignPath) (*bodyOf[campaign.Diagnostics], error) {
+		c, err := s.store.GetCampaign(ctx, in.ID)
+		if err != nil {
+			return nil, err
+		}
+		d, err := s.scheduler.Diagnostics(ctx, in.ID)
+		if err != nil {
+			return nil, err
+		}
+		d.Live = describe(d.Live, c)
+		for _, m := range []*map[string]int{&d.Leads.Later, &d.Leads.DoneBy} {
+			if *m == nil {
+				*m = map[string]int{}
+			}
+		}
+		if d.Warnings == nil {
+			d.Warnings = []string{}
+		}
+		return &bodyOf[campaign.Diagnostics]{d}, nil
+	})
+}
+
+// live is the engine's word, with what the engine does not know of a campaign
+// that is not open.
+func (s *Server) live(c campaign.Campaign) campaign.Live { return describe(s.scheduler.Live(c.ID), c) }
+
+func describe(l campaign.Live, c campaign.Campaign) campaign.Live {
+	l.Campaign = c.ID
+	if l.State == "" {
+		set := c.Settings.Defaulted()
+		l.State, l.Mode, l.Abandon.Cap = c.State, set.Mode, *set.AbandonCap
+	}
+	if l.Calls == nil {
+		l.Calls = map[string]int{}
+	}
+	return l
 }
 
 func (s *Server) changeCampaign(ctx context.Context, in *struct {
-	campaignPath
-	ifMatch
+	CampaignPath
+	IfMatch
 	Body    CampaignPatch
 	RawBody []byte
 }) (*tagged[CampaignView], error) {
@@ -310,7 +357,7 @@ func viewLeadCounts(n campaign.LeadCounts) LeadProgress {
 	return p
 }
 
-func (s *Server) progress(ctx context.Context, in *campaignPath) (*bodyOf[Progress], error) {
+func (s *Server) progress(ctx context.Context, in *CampaignPath) (*bodyOf[Progress], error) {
 	c, err := s.store.GetCampaign(ctx, in.ID)
 	if err != nil {
 		return nil, err

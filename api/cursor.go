@@ -53,13 +53,14 @@ type Page[T any] struct {
 	NextCursor string `json:"next_cursor,omitempty" doc:"For the next page; absent on the last"`
 }
 
-// paging are the query fields of every list.
-type paging struct {
+// Paging are the query fields of every list. It is exported, as all that are
+// embedded in an input: huma passes over embedded types that are not.
+type Paging struct {
 	Limit  int    `query:"limit" minimum:"1" maximum:"1000" doc:"Most items of the page; 100 when absent"`
 	Cursor string `query:"cursor" maxLength:"512" doc:"next_cursor of the page before"`
 }
 
-func (p paging) limit() int {
+func (p Paging) limit() int {
 	if p.Limit == 0 {
 		return 100
 	}
@@ -68,7 +69,7 @@ func (p paging) limit() int {
 
 // page asks fetch for one item more than the page holds, to know whether it is
 // the last, and makes the cursor of the place of the page's last item.
-func page[D, T any](s *Server, scope []string, in paging, fetch func(after string, limit int) ([]D, error), place func(D) string, show func(D) T) (*bodyOf[Page[T]], error) {
+func page[D, T any](s *Server, scope []string, in Paging, fetch func(after string, limit int) ([]D, error), place func(D) string, show func(D) T) (*bodyOf[Page[T]], error) {
 	name := strings.Join(scope, "\x00")
 	after, err := s.cursors.read(name, in.Cursor)
 	if err != nil {

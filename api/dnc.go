@@ -32,11 +32,11 @@ func viewDNC(e campaign.DNCEntry) DNCView {
 	return DNCView{Number: e.Number, Campaign: e.Campaign, Source: e.Source, AddedAt: e.AddedAt.UTC().Truncate(time.Millisecond)}
 }
 
-type numberPath struct {
+type NumberPath struct {
 	Number dialer.Number `path:"number" maxLength:"20" doc:"E.164, such as +12025550143"`
 }
 
-func (n numberPath) valid() error {
+func (n NumberPath) valid() error {
 	if n.Number.Valid() {
 		return nil
 	}
@@ -57,10 +57,10 @@ func (s *Server) routeDNC() {
 	route(s, huma.Operation{
 		OperationID: "list-dnc", Method: http.MethodGet, Path: "/v1/dnc", Summary: "List the numbers that must not be called", Tags: tags,
 	}, func(ctx context.Context, in *struct {
-		paging
+		Paging
 		Campaign dialer.CampaignID `query:"campaign_id" maxLength:"40" doc:"The campaign's own list; the list for all campaigns when absent"`
 	}) (*bodyOf[Page[DNCView]], error) {
-		return page(s, []string{"dnc", string(in.Campaign)}, in.paging, func(after string, limit int) ([]campaign.DNCEntry, error) {
+		return page(s, []string{"dnc", string(in.Campaign)}, in.Paging, func(after string, limit int) ([]campaign.DNCEntry, error) {
 			return s.store.ListDNC(ctx, in.Campaign, dialer.Number(after), limit)
 		}, func(e campaign.DNCEntry) string { return string(e.Number) }, viewDNC)
 	})
@@ -86,7 +86,7 @@ func (s *Server) routeDNC() {
 	})
 	route(s, huma.Operation{
 		OperationID: "check-dnc", Method: http.MethodGet, Path: "/v1/dnc/{number}", Summary: "Which lists hold a number", Tags: tags,
-	}, func(ctx context.Context, in *numberPath) (*bodyOf[DNCCheck], error) {
+	}, func(ctx context.Context, in *NumberPath) (*bodyOf[DNCCheck], error) {
 		if err := in.valid(); err != nil {
 			return nil, err
 		}
@@ -104,7 +104,7 @@ func (s *Server) routeDNC() {
 		OperationID: "remove-dnc", Method: http.MethodDelete, Path: "/v1/dnc/{number}", DefaultStatus: http.StatusNoContent,
 		Summary: "Take a number from a do-not-call list", Tags: tags,
 	}, func(ctx context.Context, in *struct {
-		numberPath
+		NumberPath
 		Campaign dialer.CampaignID `query:"campaign_id" maxLength:"40" doc:"From the campaign's own list; from the list for all when absent"`
 	}) (*struct{}, error) {
 		if err := in.valid(); err != nil {

@@ -11,13 +11,13 @@ import (
 
 func etag(version int) string { return `"` + strconv.Itoa(version) + `"` }
 
-// ifMatch is the header of a change.
-type ifMatch struct {
+// IfMatch is the header of a change.
+type IfMatch struct {
 	IfMatch string `header:"If-Match" maxLength:"40" doc:"The ETag of what is changed"`
 }
 
 // version returns the version that the client has seen.
-func (m ifMatch) version() (int, error) {
+func (m IfMatch) version() (int, error) {
 	if m.IfMatch == "" {
 		return 0, refuse(http.StatusPreconditionRequired, "header.If-Match: is missing: send the ETag of the version that you change")
 	}

@@ -61,7 +61,7 @@ func (s *Server) routeEvents() {
 		Limit int   `query:"limit" minimum:"1" maximum:"1000" doc:"Most events; 100 when absent"`
 		Wait  int   `query:"wait_s" minimum:"0" maximum:"30" doc:"Seconds to wait when there is none"`
 	}) (*bodyOf[EventPage], error) {
-		limit := paging{Limit: in.Limit}.limit()
+		limit := Paging{Limit: in.Limit}.limit()
 		if in.Wait > 0 {
 			waiting, stop := context.WithTimeout(ctx, time.Duration(in.Wait)*time.Second)
 			err := s.events.WaitEvents(waiting, in.After)

@@ -52,21 +52,21 @@ func viewImport(i campaign.Import) ImportView {
 	}
 }
 
-// upload is the body of an import: raw, and read as it comes.
-type upload struct {
+// Upload is the body of an import: raw, and read as it comes.
+type Upload struct {
 	r *http.Request
 	w http.ResponseWriter
 }
 
 // Resolve is called by huma.
-func (u *upload) Resolve(ctx huma.Context) []error {
+func (u *Upload) Resolve(ctx huma.Context) []error {
 	u.r, u.w = humachi.Unwrap(ctx)
 	return nil
 }
 
-var _ huma.Resolver = (*upload)(nil)
+var _ huma.Resolver = (*Upload)(nil)
 
-type importPath struct {
+type ImportPath struct {
 	ID dialer.ImportID `path:"id" maxLength:"40"`
 }
 
@@ -83,19 +83,19 @@ func (s *Server) routeImports() {
 	route(s, huma.Operation{
 		OperationID: "list-imports", Method: http.MethodGet, Path: "/v1/lists/{id}/imports", Summary: "List the uploads of a list", Tags: tags,
 	}, func(ctx context.Context, in *struct {
-		listPath
-		paging
+		ListPath
+		Paging
 	}) (*bodyOf[Page[ImportView]], error) {
 		if _, err := s.store.GetList(ctx, in.ID); err != nil {
 			return nil, err
 		}
-		return page(s, []string{"imports", string(in.ID)}, in.paging, func(after string, limit int) ([]campaign.Import, error) {
+		return page(s, []string{"imports", string(in.ID)}, in.Paging, func(after string, limit int) ([]campaign.Import, error) {
 			return s.store.ListImports(ctx, in.ID, dialer.ImportID(after), limit)
 		}, func(i campaign.Import) string { return string(i.ID) }, viewImport)
 	})
 	route(s, huma.Operation{
 		OperationID: "get-import", Method: http.MethodGet, Path: "/v1/imports/{id}", Summary: "Get an upload", Tags: tags,
-	}, func(ctx context.Context, in *importPath) (*bodyOf[ImportView], error) {
+	}, func(ctx context.Context, in *ImportPath) (*bodyOf[ImportView], error) {
 		i, err := s.store.GetImport(ctx, in.ID)
 		if err != nil {
 			return nil, err
@@ -112,8 +112,8 @@ func (s *Server) routeImports() {
 }
 
 func (s *Server) importLeads(ctx context.Context, in *struct {
-	listPath
-	upload
+	ListPath
+	Upload
 	OnDuplicate string `query:"on_duplicate" enum:"skip,update" doc:"What becomes of a number that the list has already; skip when absent"`
 	Region      string `query:"region" maxLength:"2" doc:"Where numbers without a country code belong; the campaign's when absent"`
 	Encoding    string `query:"encoding" maxLength:"20" doc:"utf-8, utf-16 or windows-1252; found out when absent"`
@@ -241,15 +241,15 @@ func uploadError(err error) error {
 }
 
 func (s *Server) listRejects(ctx context.Context, in *struct {
-	importPath
-	paging
+	ImportPath
+	Paging
 	Format string `query:"format" enum:"json,csv" doc:"csv gives all of them; json when absent"`
 }) (*huma.StreamResponse, error) {
 	if _, err := s.store.GetImport(ctx, in.ID); err != nil {
 		return nil, err
 	}
 	if in.Format != "csv" {
-		out, err := page(s, []string{"rejects", string(in.ID)}, in.paging, func(after string, limit int) ([]campaign.Reject, error) {
+		out, err := page(s, []string{"rejects", string(in.ID)}, in.Paging, func(after string, limit int) ([]campaign.Reject, error) {
 			line, _ := strconv.Atoi(after) // a signed cursor: our own
 			return s.store.ImportRejects(ctx, in.ID, line, limit)
 		}, func(r campaign.Reject) string { return strconv.Itoa(r.Line) }, func(r campaign.Reject) campaign.Reject { return r })

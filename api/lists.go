@@ -74,7 +74,7 @@ func viewLead(l campaign.Lead) LeadView {
 	return v
 }
 
-type listPath struct {
+type ListPath struct {
 	ID dialer.ListID `path:"id" maxLength:"40"`
 }
 
@@ -83,10 +83,10 @@ func (s *Server) routeLists() {
 	route(s, huma.Operation{
 		OperationID: "list-lists", Method: http.MethodGet, Path: "/v1/lists", Summary: "List the lists", Tags: tags,
 	}, func(ctx context.Context, in *struct {
-		paging
+		Paging
 		Campaign dialer.CampaignID `query:"campaign_id" maxLength:"40"`
 	}) (*bodyOf[Page[ListView]], error) {
-		return page(s, []string{"lists", string(in.Campaign)}, in.paging, func(after string, limit int) ([]campaign.List, error) {
+		return page(s, []string{"lists", string(in.Campaign)}, in.Paging, func(after string, limit int) ([]campaign.List, error) {
 			return s.store.ListLists(ctx, in.Campaign, dialer.ListID(after), limit)
 		}, func(l campaign.List) string { return string(l.ID) }, viewList)
 	})
@@ -108,7 +108,7 @@ func (s *Server) routeLists() {
 	})
 	route(s, huma.Operation{
 		OperationID: "get-list", Method: http.MethodGet, Path: "/v1/lists/{id}", Summary: "Get a list", Tags: tags,
-	}, func(ctx context.Context, in *listPath) (*bodyOf[ListView], error) {
+	}, func(ctx context.Context, in *ListPath) (*bodyOf[ListView], error) {
 		l, err := s.store.GetList(ctx, in.ID)
 		if err != nil {
 			return nil, err
@@ -123,8 +123,8 @@ func (s *Server) routeLeads() {
 	route(s, huma.Operation{
 		OperationID: "list-leads", Method: http.MethodGet, Path: "/v1/lists/{id}/leads", Summary: "List the leads of a list", Tags: tags,
 	}, func(ctx context.Context, in *struct {
-		listPath
-		paging
+		ListPath
+		Paging
 		State  campaign.LeadState `query:"state" enum:"dialable,claimed,calling,done"`
 		Number dialer.Number      `query:"number" maxLength:"20" doc:"E.164; write + as %2B"`
 	}) (*bodyOf[Page[LeadView]], error) {
@@ -133,7 +133,7 @@ func (s *Server) routeLeads() {
 		}
 		f := campaign.LeadFilter{State: in.State, Number: in.Number}
 		scope := []string{"leads", string(in.ID), string(f.State), string(f.Number)}
-		return page(s, scope, in.paging, func(after string, limit int) ([]campaign.Lead, error) {
+		return page(s, scope, in.Paging, func(after string, limit int) ([]campaign.Lead, error) {
 			return s.store.ListLeads(ctx, in.ID, f, dialer.LeadID(after), limit)
 		}, func(l campaign.Lead) string { return string(l.ID) }, viewLead)
 	})
@@ -144,7 +144,7 @@ func (s *Server) routeLeads() {
 	route(s, huma.Operation{
 		OperationID: "get-lead", Method: http.MethodGet, Path: "/v1/lists/{id}/leads/{lead}", Summary: "Get a lead", Tags: tags,
 	}, func(ctx context.Context, in *struct {
-		listPath
+		ListPath
 		Lead string `path:"lead" maxLength:"210" doc:"The id, or ext: and the external id"`
 	}) (*bodyOf[LeadView], error) {
 		var l campaign.Lead
@@ -162,7 +162,7 @@ func (s *Server) routeLeads() {
 }
 
 func (s *Server) createLead(ctx context.Context, in *struct {
-	listPath
+	ListPath
 	Body LeadCreate
 }) (*created[LeadView], error) {
 	list, err := s.store.GetList(ctx, in.ID)

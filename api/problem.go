@@ -79,9 +79,8 @@ func refuse(status int, format string, args ...any) *Problem {
 	}
 }
 
-// huma keeps the maker of its errors and two switches of its schemas in
-// variables of its package; there is no other way to set them. All three hold
-// for the whole program, which has one API.
+// huma keeps the makers of its errors and two switches of its schemas in
+// variables of its package; there is no other way to set them. All hold for the whole program, which has one API.
 func init() {
 	huma.NewError = func(status int, msg string, errs ...error) huma.StatusError {
 		if msg == "cannot read request body" {
@@ -100,6 +99,13 @@ func init() {
 			}
 		}
 		return p
+	}
+	huma.NewErrorWithContext = func(ctx huma.Context, status int, msg string, errs ...error) huma.StatusError {
+		err := huma.NewError(status, msg, errs...)
+		if p, ok := err.(*Problem); ok {
+			p.Instance = requestURN(ctx.Context())
+		}
+		return err
 	}
 	huma.ValidateStrictCasing = true
 	huma.DefaultArrayNullable = false

@@ -77,7 +77,7 @@ func badInUser(r rune) bool {
 	return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_' || r == '.')
 }
 
-type agentPath struct {
+type AgentPath struct {
 	ID dialer.AgentID `path:"id" maxLength:"40"`
 }
 
@@ -85,8 +85,8 @@ func (s *Server) routeAgents() {
 	tags := []string{"agents"}
 	route(s, huma.Operation{
 		OperationID: "list-agents", Method: http.MethodGet, Path: "/v1/agents", Summary: "List agents", Tags: tags,
-	}, func(ctx context.Context, in *struct{ paging }) (*bodyOf[Page[AgentView]], error) {
-		return page(s, []string{"agents"}, in.paging, func(after string, limit int) ([]agents.Agent, error) {
+	}, func(ctx context.Context, in *struct{ Paging }) (*bodyOf[Page[AgentView]], error) {
+		return page(s, []string{"agents"}, in.Paging, func(after string, limit int) ([]agents.Agent, error) {
 			return s.store.ListAgents(ctx, dialer.AgentID(after), limit)
 		}, func(a agents.Agent) string { return string(a.ID) }, s.viewAgent)
 	})
@@ -115,7 +115,7 @@ func (s *Server) routeAgents() {
 	})
 	route(s, huma.Operation{
 		OperationID: "get-agent", Method: http.MethodGet, Path: "/v1/agents/{id}", Summary: "Get an agent", Tags: tags,
-	}, func(ctx context.Context, in *agentPath) (*bodyOf[AgentView], error) {
+	}, func(ctx context.Context, in *AgentPath) (*bodyOf[AgentView], error) {
 		if err := own(ctx, in.ID); err != nil {
 			return nil, err
 		}
@@ -128,7 +128,7 @@ func (s *Server) routeAgents() {
 	route(s, huma.Operation{
 		OperationID: "change-agent", Method: http.MethodPatch, Path: "/v1/agents/{id}", Summary: "Change an agent", Tags: tags,
 	}, func(ctx context.Context, in *struct {
-		agentPath
+		AgentPath
 		Body AgentChange
 	}) (*bodyOf[AgentView], error) {
 		a, err := s.store.GetAgent(ctx, in.ID)
@@ -162,7 +162,7 @@ func (s *Server) routeAgents() {
 	route(s, huma.Operation{
 		OperationID: "delete-agent", Method: http.MethodDelete, Path: "/v1/agents/{id}", DefaultStatus: http.StatusNoContent,
 		Summary: "Delete an agent", Tags: tags, Description: "One who is logged in is a conflict.",
-	}, func(ctx context.Context, in *agentPath) (*struct{}, error) {
+	}, func(ctx context.Context, in *AgentPath) (*struct{}, error) {
 		if now := s.agents.State(in.ID).State; now != agents.LoggedOut {
 			return nil, dialer.Errorf(dialer.Conflict, "the agent is %s: log them out first", now)
 		}
@@ -190,7 +190,7 @@ func (s *Server) routeDesk() {
 	tags := []string{"desk"}
 	route(s, huma.Operation{
 		OperationID: "get-agent-state", Method: http.MethodGet, Path: "/v1/agents/{id}/state", Summary: "How an agent is now", Tags: tags,
-	}, func(ctx context.Context, in *agentPath) (*bodyOf[agents.Snapshot], error) {
+	}, func(ctx context.Context, in *AgentPath) (*bodyOf[agents.Snapshot], error) {
 		if err := own(ctx, in.ID); err != nil {
 			return nil, err
 		}
@@ -201,7 +201,7 @@ func (s *Server) routeDesk() {
 		Summary: "Ring the agent's phone and start the shift", Tags: tags,
 		Description: "The agent still needs a desktop (the websocket) to be ready.",
 	}, func(ctx context.Context, in *struct {
-		agentPath
+		AgentPath
 		Body struct {
 			TakeOver bool `json:"take_over,omitempty" doc:"No conflict when logged in already"`
 		} `required:"false"`
@@ -217,7 +217,7 @@ func (s *Server) routeDesk() {
 	twin := func(name, summary string) {
 		route(s, huma.Operation{
 			OperationID: "agent-" + name, Method: http.MethodPost, Path: "/v1/agents/{id}/" + name, Summary: summary, Tags: tags,
-		}, func(ctx context.Context, in *agentPath) (*bodyOf[agents.Snapshot], error) {
+		}, func(ctx context.Context, in *AgentPath) (*bodyOf[agents.Snapshot], error) {
 			return s.twin(ctx, in.ID, Command{Command: strings.ReplaceAll(name, "-", "_")})
 		})
 	}
@@ -226,7 +226,7 @@ func (s *Server) routeDesk() {
 	route(s, huma.Operation{
 		OperationID: "agent-not-ready", Method: http.MethodPost, Path: "/v1/agents/{id}/not-ready", Summary: "A pause", Tags: tags,
 	}, func(ctx context.Context, in *struct {
-		agentPath
+		AgentPath
 		Body struct {
 			Reason string `json:"reason,omitempty" maxLength:"200"`
 		} `required:"false"`
@@ -236,7 +236,7 @@ func (s *Server) routeDesk() {
 	route(s, huma.Operation{
 		OperationID: "agent-logout", Method: http.MethodPost, Path: "/v1/agents/{id}/logout", Summary: "End the shift", Tags: tags,
 	}, func(ctx context.Context, in *struct {
-		agentPath
+		AgentPath
 		Body struct {
 			Force bool `json:"force,omitempty" doc:"End the call with it"`
 		} `required:"false"`
@@ -246,7 +246,7 @@ func (s *Server) routeDesk() {
 	route(s, huma.Operation{
 		OperationID: "agent-dispose", Method: http.MethodPost, Path: "/v1/agents/{id}/dispose", Summary: "Say what came of the call", Tags: tags,
 	}, func(ctx context.Context, in *struct {
-		agentPath
+		AgentPath
 		Body struct {
 			Call dialer.CallID `json:"call_id" maxLength:"40"`
 			Dispose
@@ -258,7 +258,7 @@ func (s *Server) routeDesk() {
 		route(s, huma.Operation{
 			OperationID: "agent-" + name, Method: http.MethodPost, Path: "/v1/agents/{id}/" + name, Summary: summary, Tags: tags,
 		}, func(ctx context.Context, in *struct {
-			agentPath
+			AgentPath
 			Body struct {
 				Call dialer.CallID `json:"call_id" maxLength:"40"`
 			}

@@ -9,6 +9,7 @@ import (
 	"dialer/agents"
 	"dialer/campaign"
 	"dialer/compliance"
+	"dialer/report"
 	"dialer/telephony"
 )
 
@@ -77,8 +78,9 @@ type ListStore interface {
 	ListLists(ctx context.Context, campaign dialer.CampaignID, after dialer.ListID, limit int) ([]campaign.List, error)
 
 	// ImportLeads reads rows into a list, all or nothing. An error that rows
-	// yields is returned as it is; the import is then kept with its Error and
-	// no lead.
+	// yields ends the import, which is kept with its Error and no lead; it is
+	// returned as well when it is not a *dialer.Error, and so not the file's
+	// fault.
 	ImportLeads(ctx context.Context, list dialer.ListID, rows iter.Seq2[campaign.Row, error], update bool, now time.Time) (campaign.Import, error)
 	GetImport(ctx context.Context, id dialer.ImportID) (campaign.Import, error)
 	ListImports(ctx context.Context, list dialer.ListID, after dialer.ImportID, limit int) ([]campaign.Import, error)
@@ -122,6 +124,9 @@ type CallStore interface {
 	GetCall(ctx context.Context, id dialer.CallID) (campaign.Call, error)
 	ListCalls(ctx context.Context, f campaign.CallFilter, after dialer.CallID, limit int) ([]campaign.Call, error)
 	CallEvents(ctx context.Context, id dialer.CallID) ([]dialer.Event, error)
+	// CallFacts reads the campaign's ended calls placed in [from, to); a zero
+	// time is no bound.
+	CallFacts(ctx context.Context, id dialer.CampaignID, from, to time.Time) ([]report.CallFacts, error)
 }
 
 // A ReplayStore remembers the answers to requests with an Idempotency-Key for
@@ -139,4 +144,8 @@ type ReplayStore interface {
 type Scheduler interface {
 	// Wake makes the scheduler look at the campaigns at once.
 	Wake()
+	// Live tells how a campaign is this moment.
+	Live(id dialer.CampaignID) campaign.Live
+	// Diagnostics tells why a campaign is or is not dialing.
+	Diagnostics(ctx context.Context, id dialer.CampaignID) (campaign.Diagnostics, error)
 }

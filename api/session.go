@@ -173,7 +173,7 @@ func (s *Server) routeSessions() {
 		Summary: "Log in with a password", Tags: []string{"sessions"},
 	}, func(ctx context.Context, in *struct {
 		Body SessionStart
-		peer
+		Peer
 	}) (*bodyOf[SessionView], error) {
 		now := s.now()
 		account, address := "account "+strings.ToLower(in.Body.Name), "address "+in.address
@@ -221,13 +221,13 @@ func viewSession(u dialer.User) SessionView {
 	return SessionView{User: u.ID, Name: u.Name, Role: u.Role, Agent: u.Agent}
 }
 
-// peer is the address of who asks.
-type peer struct{ address string }
+// Peer is the address of who asks.
+type Peer struct{ address string }
 
 // Resolve is called by huma.
-func (p *peer) Resolve(ctx huma.Context) []error {
+func (p *Peer) Resolve(ctx huma.Context) []error {
 	p.address = hostOf(ctx.RemoteAddr())
 	return nil
 }
 
-var _ huma.Resolver = (*peer)(nil)
+var _ huma.Resolver = (*Peer)(nil)

@@ -82,7 +82,7 @@ func prefixes(texts []string) ([]netip.Prefix, error) {
 	return all, nil
 }
 
-type trunkPath struct {
+type TrunkPath struct {
 	ID dialer.TrunkID `path:"id" maxLength:"40"`
 }
 
@@ -132,7 +132,7 @@ func (s *Server) routeTrunks() {
 	})
 	route(s, huma.Operation{
 		OperationID: "get-trunk", Method: http.MethodGet, Path: "/v1/trunks/{id}", Summary: "Get a trunk", Tags: tags,
-	}, func(ctx context.Context, in *trunkPath) (*tagged[TrunkView], error) {
+	}, func(ctx context.Context, in *TrunkPath) (*tagged[TrunkView], error) {
 		t, version, err := s.store.GetTrunk(ctx, in.ID)
 		if err != nil {
 			return nil, err
@@ -145,7 +145,7 @@ func (s *Server) routeTrunks() {
 	route(s, huma.Operation{
 		OperationID: "delete-trunk", Method: http.MethodDelete, Path: "/v1/trunks/{id}", DefaultStatus: http.StatusNoContent,
 		Summary: "Delete a trunk", Tags: tags, Description: "One that a campaign uses or a call names is a conflict: disable it instead.",
-	}, func(ctx context.Context, in *trunkPath) (*struct{}, error) {
+	}, func(ctx context.Context, in *TrunkPath) (*struct{}, error) {
 		return nil, s.store.DeleteTrunk(ctx, in.ID)
 	})
 }
@@ -157,8 +157,8 @@ func tagTrunk(t telephony.Trunk, version int) *tagged[TrunkView] {
 }
 
 func (s *Server) changeTrunk(ctx context.Context, in *struct {
-	trunkPath
-	ifMatch
+	TrunkPath
+	IfMatch
 	Body TrunkChange
 }) (*tagged[TrunkView], error) {
 	seen, err := in.version()

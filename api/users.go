@@ -49,7 +49,7 @@ func viewKey(k dialer.APIKey) KeyView {
 	return KeyView{ID: k.ID, Name: k.Name, Role: k.Role, CreatedAt: k.CreatedAt.UTC().Truncate(time.Millisecond)}
 }
 
-type userPath struct {
+type UserPath struct {
 	ID dialer.UserID `path:"id" maxLength:"40"`
 }
 
@@ -57,8 +57,8 @@ func (s *Server) routeUsers() {
 	tags := []string{"users"}
 	route(s, huma.Operation{
 		OperationID: "list-users", Method: http.MethodGet, Path: "/v1/users", Summary: "List users", Tags: tags,
-	}, func(ctx context.Context, in *struct{ paging }) (*bodyOf[Page[UserView]], error) {
-		return page(s, []string{"users"}, in.paging, func(after string, limit int) ([]dialer.User, error) {
+	}, func(ctx context.Context, in *struct{ Paging }) (*bodyOf[Page[UserView]], error) {
+		return page(s, []string{"users"}, in.Paging, func(after string, limit int) ([]dialer.User, error) {
 			return s.store.ListUsers(ctx, dialer.UserID(after), limit)
 		}, func(u dialer.User) string { return string(u.ID) }, viewUser)
 	})
@@ -88,7 +88,7 @@ func (s *Server) routeUsers() {
 	})
 	route(s, huma.Operation{
 		OperationID: "get-user", Method: http.MethodGet, Path: "/v1/users/{id}", Summary: "Get a user", Tags: tags,
-	}, func(ctx context.Context, in *userPath) (*bodyOf[UserView], error) {
+	}, func(ctx context.Context, in *UserPath) (*bodyOf[UserView], error) {
 		u, err := s.store.GetUser(ctx, in.ID)
 		if err != nil {
 			return nil, err
@@ -98,7 +98,7 @@ func (s *Server) routeUsers() {
 	route(s, huma.Operation{
 		OperationID: "delete-user", Method: http.MethodDelete, Path: "/v1/users/{id}", DefaultStatus: http.StatusNoContent,
 		Summary: "Delete a user", Tags: tags, Description: "Their sessions end at once.",
-	}, func(ctx context.Context, in *userPath) (*struct{}, error) {
+	}, func(ctx context.Context, in *UserPath) (*struct{}, error) {
 		if err := s.store.DeleteUser(ctx, in.ID); err != nil {
 			return nil, err
 		}
@@ -111,8 +111,8 @@ func (s *Server) routeKeys() {
 	tags := []string{"api-keys"}
 	route(s, huma.Operation{
 		OperationID: "list-api-keys", Method: http.MethodGet, Path: "/v1/api-keys", Summary: "List API keys", Tags: tags,
-	}, func(ctx context.Context, in *struct{ paging }) (*bodyOf[Page[KeyView]], error) {
-		return page(s, []string{"api-keys"}, in.paging, func(after string, limit int) ([]dialer.APIKey, error) {
+	}, func(ctx context.Context, in *struct{ Paging }) (*bodyOf[Page[KeyView]], error) {
+		return page(s, []string{"api-keys"}, in.Paging, func(after string, limit int) ([]dialer.APIKey, error) {
 			return s.store.ListAPIKeys(ctx, dialer.KeyID(after), limit)
 		}, func(k dialer.APIKey) string { return string(k.ID) }, viewKey)
 	})
