@@ -28,8 +28,8 @@ type Behaviour struct {
 
 	BeepHz     float64
 	BeepLength time.Duration
-	Level      float64 // factor on everything this side says
-	Noise      float64 // peak of the line noise, in steps of 16 bit audio
+	Level      float64 // factor on everything this side says; 0 means 1, the most
+	Noise      float64 // peak of the line noise, in steps of 16 bit audio, to 1000
 
 	LateAnswer    bool // answers after the CANCEL
 	NoByeAnswer   bool

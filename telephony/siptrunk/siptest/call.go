@@ -481,9 +481,10 @@ func (c *call) media() ([]byte, error) {
 		random: rand.New(rand.NewPCG(c.random.Uint64(), 1)),
 		seq:    uint16(rand.Uint32()), ssrc: rand.Uint32(), base: rand.Uint32(),
 	}
-	if s.level == 0 {
+	if s.level <= 0 || s.level > 1 {
 		s.level = 1
 	}
+	s.noise = max(0, min(1000, s.noise))
 	s.negotiate(c.far)
 	c.stream = s
 	c.carrier.scripts.Go(s.listen)

@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/emiago/diago/media"
 	"github.com/emiago/sipgo"
 	"github.com/emiago/sipgo/sip"
 )
@@ -26,9 +25,7 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 	}
-	quiet := slog.New(slog.DiscardHandler)
-	sip.SetDefaultLogger(quiet)
-	media.SetDefaultLogger(quiet)
+	SetLibraryLogger(slog.New(slog.DiscardHandler))
 	os.Exit(m.Run())
 }
 

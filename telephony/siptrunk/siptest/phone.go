@@ -153,6 +153,13 @@ func (p *Phone) guard(next sipgo.RequestHandler) sipgo.RequestHandler {
 	}
 }
 
+// SetLibraryLogger sends what sipgo and diago log through their package
+// variables to l. Call it in main, before anything else of this package.
+func SetLibraryLogger(l *slog.Logger) {
+	sip.SetDefaultLogger(l)
+	media.SetDefaultLogger(l)
+}
+
 // Addr is the phone's own SIP address; URI the same as others dial it.
 func (p *Phone) Addr() netip.AddrPort { return p.addr }
 

@@ -123,16 +123,26 @@ func (s *stream) tick(frame int64) {
 	}
 }
 
-// frame encodes the next 20 ms: speech, or the noise of the line.
+// hiss is white noise at full scale, the line noise of every call.
+var hiss = func() (noise [8192]int32) {
+	r := rand.New(rand.NewPCG(8, 192))
+	for i := range noise {
+		noise[i] = int32(r.IntN(1<<16)) - 1<<15
+	}
+	return noise
+}()
+
+// frame encodes the next 20 ms: speech over the noise of the line.
 func (s *stream) frame() []byte {
 	var mixed [frameSamples]int16
 	n := min(len(s.speech), frameSamples)
+	level, noise, at := int32(s.level*(1<<15)), int32(s.noise), s.random.IntN(len(hiss)-frameSamples)
 	for i := range mixed {
-		v := (s.random.Float64()*2 - 1) * s.noise
+		v := hiss[at+i] * noise
 		if i < n {
-			v += float64(s.speech[i]) * s.level
+			v += int32(s.speech[i]) * level
 		}
-		mixed[i] = int16(max(-32768, min(32767, v)))
+		mixed[i] = int16(max(-32768, min(32767, v>>15)))
 	}
 	s.speech = s.speech[n:]
 	return s.session.law.encode(make([]byte, 0, frameSamples), mixed[:])
