@@ -64,14 +64,27 @@ func (p pacer) predictive(s Snapshot) Decision {
 	return d
 }
 
+// The threshold bends to the allowance. While more than reserve calls may still
+// be abandoned, the surplus is spread over the next answers; below it the
+// threshold falls steeply, so that the allowance hardly ever runs out. Running
+// out costs most: calls then go out one per agent until people have answered.
+const (
+	reserve   = 5.0 // calls
+	steepness = 2.0 // calls for a factor e
+	spread    = 300 // answers
+)
+
 // threshold is the loss per live answer that the next call may cause. It starts
-// from the cap, grows with the number of agents who share the chance of loss,
-// and is bent by how much of the allowance is left for the next 300 answers.
+// from the cap and grows with the number of agents who share the chance of loss.
 func threshold(s Snapshot) float64 {
 	c := safety * s.Cap
 	base := 1.6 * c * (1 + float64(s.agents())/150)
-	spare := (c*float64(s.Answered) - float64(s.Abandoned) - 0.5) / (c * 300)
-	return min(base*math.Exp(min(max(spare, -4), 0.7)), 0.7)
+	left := c*float64(s.Answered) - float64(s.Abandoned)
+	bend := min((left-reserve)/(c*spread), 0.7)
+	if left < reserve {
+		bend = (left - reserve) / steepness
+	}
+	return min(base*math.Exp(bend), 0.7)
 }
 
 // look predicts answers and free agents on the grid.
