@@ -22,6 +22,9 @@ type AbandonQuery struct {
 	Clock    compliance.ClockStart
 	Deadline time.Duration
 	Cap      float64 // 0.03 for 3 %
+	// Detector is the test of the detector that the campaign uses; zero when it
+	// uses none, or none was tested.
+	Detector compliance.DetectorTest
 	Now      time.Time
 }
 
@@ -41,7 +44,12 @@ type AbandonReport struct {
 	Classes  []ClassCount `json:"classes"`
 	Total    Rate         `json:"total"`
 	Formula  string       `json:"formula"`
-	Periods  []Period     `json:"periods"` // successive 30 days
+	// Conservative is the rate with the persons added whom the detector is
+	// estimated to have called machines; null when nobody answered.
+	Conservative   *float64                `json:"rate_conservative"`
+	FalsePositives float64                 `json:"estimated_false_positives"`
+	Detector       compliance.DetectorTest `json:"detector_test"`
+	Periods        []Period                `json:"periods"` // successive 30 days
 
 	// Delays of the calls that an agent took; one before the clock's start is 0.
 	FromClock  Quantiles `json:"connect_delay_from_clock_ms"`
@@ -184,6 +192,7 @@ func Abandon(q AbandonQuery, calls []CallFacts) AbandonReport {
 		r.Classes = append(r.Classes, ClassCount{class, all.ByClass[class]})
 	}
 	r.Total = rateOf(all, q.Cap)
+	r.Detector, r.FalsePositives, r.Conservative = q.Detector, q.Detector.FalsePositives(all), all.ConservativeRate(q.Detector)
 	for k, t := range periods {
 		r.Periods = append(r.Periods, Period{
 			Index: k, Rate: rateOf(*t, q.Cap),

@@ -73,7 +73,8 @@ func query() AbandonQuery {
 	return AbandonQuery{
 		Campaign: "cmp_1", Name: "=Autumn offer\x1b[2J", Start: noon, Zone: zone,
 		Clock: compliance.FromGreetingEnd, Deadline: 2 * time.Second, Cap: 0.03,
-		Now: noon.AddDate(0, 0, 31),
+		Detector: compliance.DetectorTest{ShareOfMachine: 0.5, Sample: 200, Method: "listening"},
+		Now:      noon.AddDate(0, 0, 31),
 	}
 }
 
@@ -81,6 +82,9 @@ func TestAbandon(t *testing.T) {
 	r := Abandon(query(), sample())
 	if r.Attempts != 12 || r.Total.Abandoned != 4 || r.Total.Answered != 8 || *r.Total.Rate != 0.5 || r.Total.WithinCap {
 		t.Errorf("%d attempts, %s", r.Attempts, r.Total)
+	}
+	if r.FalsePositives != 0.5 || fmt.Sprintf("%.4f", *r.Conservative) != "0.5294" { // 4.5 of 8.5
+		t.Errorf("conservative %v with %g false positives", *r.Conservative, r.FalsePositives)
 	}
 	sum := 0
 	for _, c := range r.Classes {

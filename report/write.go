@@ -67,6 +67,10 @@ func (r AbandonReport) rows() [][]string {
 		add(section, "within_cap", x.WithinCap, more...)
 	}
 	rate("rate", r.Total)
+	if r.Conservative != nil {
+		add("rate", "rate_conservative", strconv.FormatFloat(*r.Conservative, 'f', 6, 64),
+			fmt.Sprintf("with %.1f estimated false positives", r.FalsePositives))
+	}
 	for _, p := range r.Periods {
 		rate(fmt.Sprintf("period_%d", p.Index), p.Rate, stamp(p.From), stamp(p.To))
 	}
@@ -144,6 +148,9 @@ func (r AbandonReport) WriteText(w io.Writer) error {
 	line("Rate\t%s\t%s of %.4g %%", r.Total, verdict, 100*r.Cap)
 	line("  formula\t%s", r.Formula)
 	line("  deadline\t%d ms after %s", r.DeadlineMS, r.Clock)
+	if r.Conservative != nil {
+		line("  conservative\t%.4f %%\twith %.1f persons estimated among the machines", 100**r.Conservative, r.FalsePositives)
+	}
 	for _, p := range r.Periods {
 		line("  period %d\t%s\tfrom %s to %s", p.Index, p.Rate, stamp(p.From), stamp(p.To))
 	}
