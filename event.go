@@ -139,6 +139,9 @@ type (
 		Class     string `json:"class"`
 		Ghost     bool   `json:"ghost,omitempty"`
 	}
+	// CallGhosted: the far end answered after we had given the call up and its
+	// record was closed; the answer was ended at once. The carrier bills it.
+	CallGhosted struct{}
 	// CallDispositioned: the agent said what came of the call.
 	CallDispositioned struct {
 		Disposition string `json:"disposition"`
@@ -181,6 +184,7 @@ func (MessageEnded) Kind() string      { return "message.ended" }
 func (OptedOut) Kind() string          { return "call.opted_out" }
 func (DNCChanged) Kind() string        { return "dnc.changed" }
 func (CallEnded) Kind() string         { return "call.ended" }
+func (CallGhosted) Kind() string       { return "call.ghosted" }
 func (CallDispositioned) Kind() string { return "call.dispositioned" }
 func (CallbackScheduled) Kind() string { return "callback.scheduled" }
 func (AgentStateChanged) Kind() string { return "agent.state_changed" }
@@ -217,6 +221,7 @@ func init() {
 	register(OptedOut{})
 	register(DNCChanged{})
 	register(CallEnded{})
+	register(CallGhosted{})
 	register(CallDispositioned{})
 	register(CallbackScheduled{})
 	register(AgentStateChanged{})

@@ -24,8 +24,8 @@ type Config struct {
 	DatabaseURL string `yaml:"database_url" secret:"true"`
 	// Recordings is the folder of recorded calls.
 	Recordings string `yaml:"recordings"`
-	// Node names this process among those that share a database.
-	Node string `yaml:"node"`
+	// Node is this process's number among those that share a database.
+	Node int `yaml:"node"`
 	// Drain is how long talks may go on after the first signal to stop.
 	Drain time.Duration `yaml:"drain"`
 
@@ -83,7 +83,7 @@ func DefaultConfig() Config {
 	return Config{
 		DataDir:    ".dialer",
 		Recordings: filepath.Join(".dialer", "recordings"),
-		Node:       "a",
+		Node:       1,
 		Drain:      5 * time.Minute,
 		HTTP:       HTTPConfig{Listen: "127.0.0.1:8080"},
 		SIP: SIPConfig{
@@ -122,8 +122,8 @@ func (c Config) Validate() []Problem {
 	if c.Recordings == "" {
 		add("recordings", "name a folder, for instance /var/lib/dialer/recordings", "is empty")
 	}
-	if c.Node == "" || strings.ContainsAny(c.Node, " \t\r\n") {
-		add("node", "use one short word, different on each machine", "%q is not a name", c.Node)
+	if c.Node < 1 {
+		add("node", "use 1, 2, …: a different one for each process on the same database", "%d is not a node's number", c.Node)
 	}
 	if c.Drain < 0 {
 		add("drain", "use a duration of 0 or more, for instance 5m", "%s is negative", c.Drain)

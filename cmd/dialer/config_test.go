@@ -81,7 +81,7 @@ func TestConfigPrecedence(t *testing.T) {
 	if len(problems) != 0 {
 		t.Fatal(problems)
 	}
-	if l.HTTP.Listen != "127.0.0.1:3000" || l.SIP.Realm != "fromenv" || l.Log.Level != "warn" || l.Node != "a" {
+	if l.HTTP.Listen != "127.0.0.1:3000" || l.SIP.Realm != "fromenv" || l.Log.Level != "warn" || l.Node != 1 {
 		t.Errorf("merged %+v", l.Config)
 	}
 }
