@@ -20,7 +20,7 @@ const (
 			ORDER BY campaign_id NULLS FIRST LIMIT 1), ''),
 		coalesce((SELECT state FROM campaigns WHERE id = $1), '')`
 	sqlCallLead = `UPDATE leads SET state = 'calling', attempts = attempts + 1, claim_slot = NULL, claim_epoch = NULL,
-			recent = array(SELECT t FROM unnest(recent) AS t WHERE t >= $4 - interval '48 hours') || $4::timestamptz
+			recent = array(SELECT t FROM unnest(recent) AS t WHERE t >= $4::timestamptz - interval '48 hours') || $4::timestamptz
 		WHERE id = $1 AND state = 'claimed' AND claim_slot = $2 AND claim_epoch = $3`
 	sqlInsertCall    = `INSERT INTO calls SELECT * FROM jsonb_populate_record(NULL::calls, $1::jsonb)`
 	sqlInsertAttempt = `INSERT INTO open_attempts (call_id, placed_at, lead_id, number, agent_id, trunk_id, slot, epoch, dialog)
