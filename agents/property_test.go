@@ -3,6 +3,7 @@ package agents_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -25,13 +26,13 @@ import (
 func TestAnythingMayHappen(t *testing.T) {
 	anything := rapid.SliceOfN(rapid.Custom(func(rt *rapid.T) step {
 		return step{rapid.IntRange(0, 99).Draw(rt, "what"), rapid.Uint64().Draw(rt, "seed")}
-	}), 1000, 1000)
+	}), stepsEach, stepsEach)
 	rapid.Check(t, func(rt *rapid.T) {
 		steps := anything.Draw(rt, "steps")
 		var faults []string
 		inBubble(t, func(t *testing.T) {
 			w := newWorld(t)
-			for i := 0; i < len(steps) && len(w.faults) == 0; i++ {
+			for i := 0; i < len(steps) && !w.failed(); i++ {
 				w.do(steps[i])
 				synctest.Wait()
 				w.check()
@@ -113,6 +114,12 @@ func (w *world) Errorf(format string, args ...any) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.faults = append(w.faults, fmt.Sprintf(format, args...))
+}
+
+func (w *world) failed() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.faults) > 0
 }
 
 func (w *world) do(s step) {
@@ -268,12 +275,15 @@ func (w *world) pass(d time.Duration, a, b <-chan struct{}) {
 	}
 }
 
-// check is what must be true whenever nothing moves; so it needs no lock.
+// check is what must be true whenever nothing moves.
 func (w *world) check() {
+	w.mu.Lock()
+	waiters, talking := maps.Clone(w.waiters), maps.Clone(w.talking)
+	w.mu.Unlock()
 	for _, id := range campaigns {
 		c := w.r.Counts(id)
-		if c.Ready > 0 && w.waiters[id] > 0 {
-			w.Errorf("%d calls of %s wait though %d agents are ready", w.waiters[id], id, c.Ready)
+		if c.Ready > 0 && waiters[id] > 0 {
+			w.Errorf("%d calls of %s wait though %d agents are ready", waiters[id], id, c.Ready)
 		}
 	}
 	for _, s := range w.r.List() {
@@ -290,7 +300,7 @@ func (w *world) check() {
 		case !s.Desktop && s.State == agents.Reserved && time.Since(s.Since) > time.Minute:
 			w.Errorf("%s is %s without a desktop", s.Agent, s.State)
 		}
-		if talks := w.talking[s.Agent] != ""; talks && s.State != agents.Talking {
+		if talks := talking[s.Agent] != ""; talks && s.State != agents.Talking {
 			w.Errorf("%s is %s while the holder lets them talk", s.Agent, s.State)
 		}
 	}

@@ -107,9 +107,10 @@ func TestGivingUpAsAnAgentComes(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		f := openFloor(t, agents.Config{})
 		f.login(agent("ann"))
-		var got, lost int
+		var got, late int
 		for n := range 2000 {
 			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
 			var res agents.Reservation
 			var err error
 			var all sync.WaitGroup
@@ -130,7 +131,7 @@ func TestGivingUpAsAnAgentComes(t *testing.T) {
 				got++
 				res.Release("")
 			} else {
-				lost++
+				late++
 				if !errors.Is(err, context.Canceled) {
 					t.Fatal(err)
 				}
@@ -140,7 +141,7 @@ func TestGivingUpAsAnAgentComes(t *testing.T) {
 			}
 			f.must(f.r.SetNotReady("ann", ""))
 		}
-		t.Logf("%d got an agent, %d gave up", got, lost)
+		t.Logf("%d got an agent, %d gave up", got, late)
 		if c := f.r.Counts(sales); c.NotReady != 1 {
 			t.Errorf("counts %+v", c)
 		}

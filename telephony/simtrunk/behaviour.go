@@ -86,8 +86,6 @@ func (a *attempt) ring(ctx context.Context) error {
 		early = nil
 	}
 
-	timer := time.NewTimer(0)
-	defer timer.Stop()
 	for frame := time.Duration(0); ; {
 		next := final
 		if len(progress) > 0 {
@@ -96,10 +94,7 @@ func (a *attempt) ring(ctx context.Context) error {
 		if early != nil {
 			next = min(next, frame+telephony.FrameDuration)
 		}
-		timer.Reset(time.Until(a.placed.Add(next)))
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
+		if !sleep(ctx, time.Until(a.placed.Add(next))) {
 			if a.b.Answer && a.b.Ring <= time.Since(a.placed) {
 				return a.ghost(telephony.CauseCancelled)
 			}
@@ -134,6 +129,23 @@ func (a *attempt) ring(ctx context.Context) error {
 		default:
 			return a.cancel(telephony.CauseNoAnswer, "rang out")
 		}
+	}
+}
+
+// sleep waits for d; it reports false when ctx ended first. A time that has
+// come already takes no timer: under -race, two goroutines of a bubble that
+// receive from timers already due can crash the detector (go.dev/issue/78156).
+func sleep(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return ctx.Err() == nil
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
 

@@ -125,15 +125,7 @@ func (s *Stations) Ring(ctx context.Context, st telephony.Station) (telephony.Le
 	fail := func(cause telephony.Cause, status int, reason string) error {
 		return &telephony.DialError{Cause: cause, SIPStatus: status, Reason: reason, PlacedAt: placed, EndedAt: time.Now()}
 	}
-	if wait > 0 {
-		timer := time.NewTimer(wait)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-		}
-	}
-	if ctx.Err() != nil {
+	if !sleep(ctx, wait) {
 		return nil, fail(telephony.CauseCancelled, 487, "Request Terminated")
 	}
 	s.mu.Lock()
