@@ -21,8 +21,9 @@ const (
 		WHERE o.call_id = $1 FOR NO KEY UPDATE OF o`
 	sqlOrphanLead = `SELECT l.by_outcome, l.attempts, c.settings FROM leads l JOIN campaigns c ON c.id = l.campaign_id WHERE l.id = $1`
 	sqlHangup     = `INSERT INTO hangups (call_id, slot, epoch, settled_at, dialog) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING`
+	sqlOldHangups = `DELETE FROM hangups WHERE settled_at <= $1`
 	sqlHangups    = `SELECT to_jsonb(c) || jsonb_build_object('dialog', h.dialog) FROM hangups h JOIN calls c ON c.id = h.call_id
-		WHERE h.slot = $1 AND h.epoch < $2 AND h.settled_at > $3`
+		WHERE h.slot = $1 AND h.epoch < $2`
 )
 
 // hangupAgain is how long after its settling an orphan is returned once more to
@@ -39,7 +40,10 @@ func (db *DB) SettleOrphans(ctx context.Context, now time.Time) ([]campaign.Call
 	if _, err := db.pool.Exec(ctx, sqlOrphanLeads, slot, epoch); err != nil {
 		return nil, fmt.Errorf("settling leads of the last run: %w", err)
 	}
-	rows, err := db.pool.Query(ctx, sqlHangups, slot, epoch, now.Add(-hangupAgain))
+	if _, err := db.pool.Exec(ctx, sqlOldHangups, now.Add(-hangupAgain)); err != nil {
+		return nil, fmt.Errorf("forgetting calls of earlier runs: %w", err)
+	}
+	rows, err := db.pool.Query(ctx, sqlHangups, slot, epoch)
 	if err != nil {
 		return nil, fmt.Errorf("settling calls of the last run: %w", err)
 	}

@@ -8,8 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-const sqlPurge = `WITH replays AS (DELETE FROM replays WHERE claimed_at < now() - interval '25 hours')
-	DELETE FROM hangups WHERE settled_at < now() - interval '1 day'`
+const sqlPurge = `DELETE FROM replays WHERE claimed_at < now() - interval '25 hours'`
 
 // Run saves what is queued and wakes those who wait for events, until ctx ends;
 // then it saves what is left and returns. An error means that saves were lost.

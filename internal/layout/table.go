@@ -60,6 +60,7 @@ var table = map[string]folder{
 		own:     stores,
 		foreign: []string{"github.com/jackc/pgx/v5", "github.com/pressly/goose/v3", extraCrypt},
 	},
+	"postgres/private": {own: []string{"."}},
 	"api": {
 		own: []string{".", "agents", "campaign", "compliance", "report", "telephony"},
 		foreign: []string{
@@ -70,6 +71,10 @@ var table = map[string]folder{
 
 	"internal/layout":   {},
 	"internal/memstore": {own: stores},
+	"internal/pgtest": {
+		own:     []string{"migrations", "postgres/private"},
+		foreign: []string{"github.com/jackc/pgx/v5", "github.com/pressly/goose/v3"},
+	},
 	"internal/storetest": {
 		own:     stores,
 		foreign: []string{"github.com/google/go-cmp"},

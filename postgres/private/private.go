@@ -1,306 +1,393 @@
-// Package private runs a PostgreSQL server for one dialer, from the server
-// programs that are installed on the machine: in the dialer's own folder, on a
-// Unix socket that only the dialer's account can reach, ending with the dialer.
+// Package private runs a PostgreSQL server of our own, from installed server
+// programs, for a dialer that was given no database URL. It listens on a Unix
+// socket in a folder that only its account may enter, on no port, and dies with
+// us. It installs nothing and upgrades nothing.
 //
-// It is not for sharing a database among machines; give the dialer a URL for
-// that. Entry points: Start, Find.
-//
-// Goroutines: one for each server, on its own thread, which waits for it.
+// Entry points: Start, Server.URL, Server.Stop; Find for a second process.
+// Goroutines: one holds the thread that started the server, since the kernel
+// ties the death signal to it, and one copies the server's log.
 package private
 
 import (
-	"bytes"
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
+	"io"
 	"log/slog"
-	"net"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
 
-// ErrInUse: another process runs a server in the folder.
-var ErrInUse = errors.New("the private database is in use by another dialer")
+// ErrInUse says that another process runs the server of this folder.
+var ErrInUse = errors.New("another dialer uses this folder")
 
-// Options say where a server lives.
+// Options say where the server lives.
 type Options struct {
-	// Dir holds everything: data, socket, log. It is made when missing.
+	// Dir is the folder of the server: data, socket and lock. It is made when it
+	// is not there; its parent need not be.
 	Dir string
-	// BinDir holds initdb and postgres; empty looks for the newest.
+	// BinDir holds initdb and postgres; empty looks in the usual places.
 	BinDir string
 	Log    *slog.Logger
-	// Unsafe turns fsync off, for tests that throw the data away.
-	Unsafe bool
 }
 
-// A Server is a running PostgreSQL.
+// Patience with the server.
+const (
+	startTimeout = 60 * time.Second // recovery after a crash takes its time
+	stopTimeout  = 20 * time.Second
+	poll         = 5 * time.Millisecond
+)
+
+// socketLimit is the longest path of a Unix socket that every system takes.
+const socketLimit = 100
+
+// A Server is a running server.
 type Server struct {
 	url    string
+	log    *slog.Logger
 	lock   *os.File
 	cmd    *exec.Cmd
-	exited chan struct{}
+	done   chan struct{}
+	run    string // folder of the socket
+	remove bool   // run is of this start only
+	tail   tail
 }
 
-// Start starts the server in a folder, making the database there the first
-// time. It returns when the server takes connections.
-func Start(ctx context.Context, o Options) (_ *Server, err error) {
+// Start starts the server of a folder, having made it at the first time, and
+// returns when it takes connections. It repairs what a crash has left.
+func Start(ctx context.Context, o Options) (*Server, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	dir, err := filepath.Abs(o.Dir)
 	if err != nil {
-		return nil, fmt.Errorf("private database: %w", err)
+		return nil, fmt.Errorf("private PostgreSQL: %w", err)
 	}
-	bin, err := programs(o.BinDir)
+	s, err := start(ctx, dir, o)
+	if err != nil {
+		return nil, fmt.Errorf("private PostgreSQL in %s: %w", dir, err)
+	}
+	return s, nil
+}
+
+func start(ctx context.Context, dir string, o Options) (s *Server, err error) {
+	data := filepath.Join(dir, "data")
+	programs, err := findPrograms(o.BinDir, dataVersion(data))
 	if err != nil {
 		return nil, err
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, fmt.Errorf("private database: %w; make the folder writable or set data_dir", err)
+		return nil, err
 	}
 	lock, err := lockFolder(dir)
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{lock: lock, exited: make(chan struct{})}
+	s = &Server{log: o.Log, lock: lock}
 	defer func() {
 		if err != nil {
-			s.Stop()
+			s.release()
 		}
 	}()
-	who, err := account()
+	who, err := chooseAccount(dir)
 	if err != nil {
-		return nil, err
+		return s, err
 	}
-	data := filepath.Join(dir, "data")
-	if err := initialise(ctx, bin, dir, data, who); err != nil {
-		return nil, err
+	if err := who.own(dir, 0o700); err != nil {
+		return s, err
 	}
-	if err := awaitFormer(ctx, data); err != nil {
-		return nil, err
+	if dataVersion(data) == "" {
+		if err := initialise(ctx, programs, who, dir, data); err != nil {
+			return s, err
+		}
+		o.Log.Info("private PostgreSQL made", "dir", dir, "version", programs.version, "account", who.name)
 	}
-	socket, err := socketFolder(dir, who)
-	if err != nil {
-		return nil, err
+	if err := endLeftover(ctx, data, o.Log); err != nil {
+		return s, err
 	}
-	if err := s.start(bin, dir, data, socket, who, o.Unsafe); err != nil {
-		return nil, err
+	if err := s.socketFolder(dir, who); err != nil {
+		return s, err
 	}
-	s.url = urlOf(socket)
-	if err := s.await(ctx, socket, dir); err != nil {
-		return nil, err
+	for began := time.Now(); ; {
+		err := s.launch(ctx, programs, who, dir, data)
+		// The children of a server that was killed need a moment to notice.
+		if err == nil || !s.tail.has("pre-existing shared memory block") || time.Since(began) > stopTimeout {
+			return s, err
+		}
+		select {
+		case <-ctx.Done():
+			return s, context.Cause(ctx)
+		case <-time.After(20 * poll):
+		}
 	}
-	if err := os.WriteFile(filepath.Join(dir, "socket"), []byte(socket), 0o644); err != nil {
-		return nil, fmt.Errorf("private database: %w", err)
-	}
-	o.Log.Info("private database started", "dir", dir)
-	return s, nil
 }
 
-// URL connects to the server's postgres database as its owner.
+// URL is where pgx finds the server.
 func (s *Server) URL() string { return s.url }
 
-// Exited is closed when the server has ended, asked or not.
-func (s *Server) Exited() <-chan struct{} { return s.exited }
+// Done is closed when the server has ended, by Stop or by itself.
+func (s *Server) Done() <-chan struct{} { return s.done }
+
+// Stop ends the server, cleanly if it can be, and gives the folder back.
+func (s *Server) Stop() {
+	for _, step := range []struct {
+		signal  syscall.Signal
+		timeout time.Duration
+	}{
+		{syscall.SIGINT, stopTimeout}, // ends sessions, writes a checkpoint
+		{syscall.SIGQUIT, 5 * time.Second},
+		{syscall.SIGKILL, 5 * time.Second},
+	} {
+		s.cmd.Process.Signal(step.signal)
+		select {
+		case <-s.done:
+			s.release()
+			return
+		case <-time.After(step.timeout):
+			s.log.Warn("private PostgreSQL does not stop", "signal", step.signal)
+		}
+	}
+	s.release()
+}
+
+func (s *Server) release() {
+	if s.remove {
+		os.RemoveAll(s.run)
+	}
+	s.lock.Close() // gives the lock back
+}
 
 // Find returns the URL of the server that another process runs in a folder.
 func Find(dir string) (string, error) {
-	socket, err := os.ReadFile(filepath.Join(dir, "socket"))
+	data, err := filepath.Abs(filepath.Join(dir, "data"))
 	if err != nil {
-		return "", fmt.Errorf("the private database of %s is starting or stopping: try again in a moment", dir)
+		return "", err
 	}
-	return urlOf(string(socket)), nil
-}
-
-func urlOf(socket string) string {
-	return "postgres:///postgres?user=dialer&host=" + socket
-}
-
-// Stop ends the server (fast shutdown: connections are closed) and waits.
-func (s *Server) Stop() {
-	if s.cmd != nil {
-		select {
-		case <-s.exited:
-		default:
-			s.cmd.Process.Signal(syscall.SIGINT)
-			select {
-			case <-s.exited:
-			case <-time.After(20 * time.Second):
-				s.cmd.Process.Signal(syscall.SIGQUIT)
-				<-s.exited
-			}
-		}
+	lines := pidFile(data)
+	if len(lines) < 5 || lines[4] == "" {
+		return "", fmt.Errorf("private PostgreSQL in %s: no server runs there", dir)
 	}
-	s.lock.Close()
+	return socketURL(lines[4]), nil
 }
 
-// lockFolder makes sure that one process runs a server in the folder.
+func socketURL(folder string) string {
+	return "postgres:///postgres?" + url.Values{"host": {folder}, "user": {"dialer"}, "sslmode": {"disable"}}.Encode()
+}
+
+// lockFolder keeps two dialers from one folder. The lock goes with the process.
 func lockFolder(dir string) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("private database: %w", err)
+		return nil, err
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		f.Close()
-		return nil, fmt.Errorf("%w: stop it, or set another data_dir (folder %s)", ErrInUse, dir)
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, ErrInUse
+		}
+		return nil, err
 	}
 	return f, nil
 }
 
-// initialise makes the database the first time, and refuses one that another
-// version of PostgreSQL made.
-func initialise(ctx context.Context, bin, dir, data string, who *syscall.Credential) error {
-	made, err := os.ReadFile(filepath.Join(data, "PG_VERSION"))
-	if err == nil {
-		have, err := majorVersion(ctx, bin)
-		if err != nil {
-			return err
-		}
-		if v := strings.TrimSpace(string(made)); v != have {
-			return fmt.Errorf("the database in %s was made by PostgreSQL %s and the installed server is %s: "+
-				"install PostgreSQL %s again (apt-get install postgresql-%s), dump with pg_dump, move the folder away, "+
-				"start with %s and restore the dump", data, v, have, v, v, have)
-		}
-		return nil
-	}
-	if !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("private database: %w", err)
-	}
-	// A first start that was cut off leaves a folder without PG_VERSION.
+// initialise makes the data folder beside its place and moves it there whole.
+func initialise(ctx context.Context, p programs, who account, dir, data string) error {
 	fresh := data + ".new"
-	for _, d := range []string{fresh, data} {
-		if err := os.RemoveAll(d); err != nil {
-			return fmt.Errorf("private database: %w", err)
-		}
+	if err := os.RemoveAll(fresh); err != nil {
+		return err
 	}
-	if err := os.Mkdir(fresh, 0o700); err != nil {
-		return fmt.Errorf("private database: %w", err)
+	cmd := exec.CommandContext(ctx, p.initdb, "-D", fresh, "-U", "dialer", "-E", "UTF8", "--no-locale",
+		"--auth-local=trust", "--auth-host=reject", "--no-instructions")
+	who.run(cmd, dir)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("initdb: %w: %s", err, strings.TrimSpace(string(out)))
 	}
-	if who != nil {
-		if err := reachable(dir, who); err != nil {
+	return os.Rename(fresh, data)
+}
+
+// socketFolder makes the folder of the socket, empty: below dir, or a short one
+// when that path is too long for a socket.
+func (s *Server) socketFolder(dir string, who account) error {
+	s.run = filepath.Join(dir, "run")
+	if len(s.run)+len("/.s.PGSQL.5432.lock") > socketLimit {
+		short, err := os.MkdirTemp("/tmp", "dialer-pg-")
+		if err != nil {
 			return err
 		}
-		if err := os.Chown(fresh, int(who.Uid), int(who.Gid)); err != nil {
-			return fmt.Errorf("private database: %w", err)
-		}
+		s.run, s.remove = short, true
+	} else if err := os.RemoveAll(s.run); err != nil {
+		return err
 	}
-	cmd := exec.CommandContext(ctx, filepath.Join(bin, "initdb"), "-D", fresh, "-U", "dialer", "-A", "trust",
-		"-E", "UTF8", "--locale=C", "--no-sync", "--no-instructions")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: who}
-	cmd.Dir = fresh
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("private database: initdb: %w: %s", err, bytes.TrimSpace(out))
+	if err := os.MkdirAll(s.run, 0o700); err != nil {
+		return err
 	}
-	if err := os.Rename(fresh, data); err != nil {
-		return fmt.Errorf("private database: %w", err)
-	}
-	return nil
+	s.url = socketURL(s.run)
+	return who.own(s.run, 0o700)
 }
 
-// awaitFormer waits for the server of a dialer that was killed, which is
-// shutting down.
-func awaitFormer(ctx context.Context, data string) error {
-	poll := time.NewTicker(10 * time.Millisecond)
-	defer poll.Stop()
-	for {
-		text, err := os.ReadFile(filepath.Join(data, "postmaster.pid"))
-		if err != nil {
-			return nil // none runs; postgres itself reports what else is wrong
-		}
-		first, _, _ := strings.Cut(string(text), "\n")
-		name, err := os.ReadFile(filepath.Join("/proc", first, "comm"))
-		if err != nil || strings.TrimSpace(string(name)) != "postgres" {
-			return nil // left by a server that was killed
-		}
-		select {
-		case <-poll.C:
-		case <-ctx.Done():
-			return fmt.Errorf("private database: a former server (process %s) does not end: %w", first, context.Cause(ctx))
-		}
+// launch starts the server and waits until it takes connections.
+func (s *Server) launch(ctx context.Context, p programs, who account, dir, data string) error {
+	s.tail.clear()
+	s.done = make(chan struct{})
+	s.cmd = exec.Command(p.postgres, "-D", data)
+	for _, setting := range []string{
+		"listen_addresses=", "unix_socket_directories=" + s.run, "unix_socket_permissions=0700", "port=5432",
+		"max_connections=200", "timezone=UTC", "log_timezone=UTC", "jit=off", "autovacuum_naptime=15s",
+		"logging_collector=off", "log_destination=stderr", "log_line_prefix=",
+		// People's numbers stay out of the log.
+		"log_min_error_statement=panic", "log_error_verbosity=terse", "log_parameter_max_length=0",
+	} {
+		s.cmd.Args = append(s.cmd.Args, "-c", setting)
 	}
-}
-
-// start runs the server so that it dies with us: the kernel sends SIGINT (fast
-// shutdown) when the thread that started it ends, so a thread is kept for it.
-func (s *Server) start(bin, dir, data, socket string, who *syscall.Credential, unsafe bool) error {
-	logFile, err := os.OpenFile(filepath.Join(dir, "postgres.log"), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o644)
+	who.run(s.cmd, dir)
+	s.cmd.SysProcAttr.Pdeathsig = syscall.SIGINT
+	s.cmd.SysProcAttr.Setpgid = true // Ctrl-C is for us
+	out, err := s.cmd.StderrPipe()
 	if err != nil {
-		return fmt.Errorf("private database: %w", err)
+		return err
 	}
-	args := []string{"-D", data, "-k", socket, "-c", "listen_addresses=", "-c", "unix_socket_permissions=0700",
-		"-c", "max_connections=100", "-c", "shared_buffers=128MB", "-c", "jit=off"}
-	if unsafe {
-		args = append(args, "-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off")
-	}
-	cmd := exec.Command(filepath.Join(bin, "postgres"), args...)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = data, logFile, logFile
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: who, Pdeathsig: syscall.SIGINT, Setpgid: true}
 	started := make(chan error, 1)
 	go func() {
-		runtime.LockOSThread()
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			cmd.Wait() // its exit code says nothing that the log does not say better
-			logFile.Close()
-			close(s.exited)
+		runtime.LockOSThread() // never given back: the thread ends with the server
+		if err := s.cmd.Start(); err != nil {
+			started <- err
+			close(s.done)
+			return
 		}
+		started <- nil
+		s.copyLog(out)
+		s.cmd.Wait()
+		close(s.done)
 	}()
 	if err := <-started; err != nil {
-		logFile.Close()
-		return fmt.Errorf("private database: starting postgres: %w", err)
+		return err
 	}
-	s.cmd = cmd
+	if err := s.awaitReady(ctx, data); err != nil {
+		s.cmd.Process.Signal(syscall.SIGQUIT)
+		<-s.done
+		return err
+	}
 	return nil
 }
 
-// await returns when the server takes connections.
-func (s *Server) await(ctx context.Context, socket, dir string) error {
-	file := filepath.Join(socket, ".s.PGSQL.5432")
-	poll := time.NewTicker(5 * time.Millisecond)
-	defer poll.Stop()
+func (s *Server) awaitReady(ctx context.Context, data string) error {
+	timeout := time.After(startTimeout)
 	for {
-		if ready(file) {
+		// The pid file says "ready" in its eighth line; the server pads it.
+		if lines := pidFile(data); len(lines) > 7 && lines[0] == strconv.Itoa(s.cmd.Process.Pid) && strings.TrimSpace(lines[7]) == "ready" {
 			return nil
 		}
 		select {
-		case <-poll.C:
-		case <-s.exited:
-			out, _ := os.ReadFile(filepath.Join(dir, "postgres.log"))
-			return fmt.Errorf("private database: postgres ended at once: %s", lastLines(out))
+		case <-s.done:
+			return fmt.Errorf("the server ended at once: %s", s.tail.text())
 		case <-ctx.Done():
-			return fmt.Errorf("private database: waiting for postgres: %w", context.Cause(ctx))
+			return context.Cause(ctx)
+		case <-timeout:
+			return fmt.Errorf("the server was not ready after %v: %s", startTimeout, s.tail.text())
+		case <-time.After(poll):
 		}
 	}
 }
 
-// ready asks for a session and reports whether the server speaks to us; while
-// it recovers from a crash it answers with an error that says so.
-func ready(file string) bool {
-	conn, err := net.Dial("unix", file)
-	if err != nil {
-		return false
+func (s *Server) copyLog(out io.Reader) {
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		line := lines.Text()
+		s.tail.add(line)
+		level := slog.LevelDebug
+		if strings.HasPrefix(line, "PANIC:") || strings.HasPrefix(line, "FATAL:") {
+			level = slog.LevelWarn
+		}
+		s.log.Log(context.Background(), level, "postgres: "+line)
 	}
-	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(2 * time.Second))
-	// StartupMessage, protocol 3.0: length, version, user=dialer, end.
-	params := "user\x00dialer\x00database\x00postgres\x00\x00"
-	msg := append([]byte{0, 0, 0, byte(8 + len(params)), 0, 3, 0, 0}, params...)
-	if _, err := conn.Write(msg); err != nil {
-		return false
-	}
-	var kind [1]byte
-	_, err = conn.Read(kind[:])
-	return err == nil && kind[0] == 'R' // AuthenticationOk
+	io.Copy(io.Discard, out) // after a line too long for the scanner
 }
 
-func lastLines(out []byte) string {
-	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
-	return strings.Join(lines[max(0, len(lines)-5):], "; ")
+// pidFile returns the lines of the server's pid file: pid, data folder, start,
+// port, socket folder, …
+func pidFile(data string) []string {
+	text, err := os.ReadFile(filepath.Join(data, "postmaster.pid"))
+	if err != nil {
+		return nil
+	}
+	return strings.Split(string(text), "\n")
 }
+
+// endLeftover sees to a server that an earlier run left: one that lives is on
+// its way out, since its parent is dead; the pid file of a dead one is removed,
+// lest its number belong to another process by now.
+func endLeftover(ctx context.Context, data string, log *slog.Logger) error {
+	lines := pidFile(data)
+	if len(lines) == 0 {
+		return nil
+	}
+	pid, err := strconv.Atoi(lines[0])
+	if err == nil && pid > 0 {
+		for began := time.Now(); serves(pid, data); {
+			signal, waited := syscall.SIGINT, time.Since(began)
+			switch {
+			case waited > 2*stopTimeout:
+				return fmt.Errorf("the server of an earlier run (process %d) does not end: end it by hand", pid)
+			case waited > stopTimeout:
+				signal = syscall.SIGQUIT
+			}
+			syscall.Kill(pid, signal)
+			select {
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			case <-time.After(20 * poll):
+			}
+		}
+	}
+	if err := os.Remove(filepath.Join(data, "postmaster.pid")); err == nil {
+		log.Warn("private PostgreSQL was not shut down: repairing", "dir", data)
+	} else if !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// serves reports whether a process is a server on data, where each one works.
+func serves(pid int, data string) bool {
+	cwd, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", pid))
+	real, _ := filepath.EvalSymlinks(data)
+	return err == nil && (cwd == data || cwd == real)
+}
+
+// A tail keeps the last lines of the server's log, for errors.
+type tail struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (t *tail) add(line string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.lines = append(t.lines, line)
+	if len(t.lines) > 10 {
+		t.lines = slices.Delete(t.lines, 0, 1)
+	}
+}
+
+func (t *tail) clear() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.lines = nil
+}
+
+func (t *tail) text() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return strings.Join(t.lines, " / ")
+}
+
+func (t *tail) has(words string) bool { return strings.Contains(t.text(), words) }

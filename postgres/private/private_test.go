@@ -1,175 +1,185 @@
-package private
+package private_test
 
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"dialer/postgres/private"
 )
 
-// folder is one that the server's account can reach: t.TempDir is 0700.
-func folder(t *testing.T) string {
-	t.Helper()
-	if _, err := programs(""); err != nil {
-		t.Skip("SKIPPED, PostgreSQL's server programs are missing:", err)
+// TestMain plays a dialer that is killed: it starts the server of a folder,
+// says so and waits for its end.
+func TestMain(m *testing.M) {
+	dir := os.Getenv("PRIVATE_TEST_DIR")
+	if dir == "" {
+		os.Exit(m.Run())
 	}
-	dir, err := os.MkdirTemp("", "dialer-pg-")
+	s, err := private.Start(context.Background(), private.Options{Dir: dir})
+	if err != nil {
+		os.Stderr.WriteString(err.Error())
+		os.Exit(1)
+	}
+	os.Stdout.WriteString(s.URL())
+	os.Stdout.Close()
+	<-s.Done()
+}
+
+func start(t *testing.T, dir string) *private.Server {
+	t.Helper()
+	s, err := private.Start(t.Context(), private.Options{Dir: dir, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	if errors.Is(err, private.ErrNotInstalled) {
+		t.Skip("SKIPPED, not tested:", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func exec1(t *testing.T, url, query string) string {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	var text string
+	if err := conn.QueryRow(t.Context(), query).Scan(&text); err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		t.Fatalf("%s: %v", query, err)
+	}
+	return text
+}
+
+// folder is one that the account of the server may reach.
+func folder(t *testing.T) string {
+	dir, err := os.MkdirTemp("/tmp", "private")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	os.Chmod(dir, 0o755)
-	return dir
-}
-
-func start(t *testing.T, dir string) *Server {
-	t.Helper()
-	s, err := Start(t.Context(), Options{Dir: dir, Unsafe: true})
-	if err != nil {
+	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(s.Stop)
-	return s
+	return filepath.Join(dir, "pg")
 }
 
-func query(t *testing.T, url, sql string) string {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	conn, err := pgx.Connect(ctx, url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close(ctx)
-	for before, after, more := strings.Cut(sql, ";"); more; before, after, more = strings.Cut(sql, ";") {
-		if _, err := conn.Exec(ctx, before); err != nil {
-			t.Fatal(err)
-		}
-		sql = after
-	}
-	var out string
-	if err := conn.QueryRow(ctx, sql).Scan(&out); err != nil {
-		t.Fatal(err)
-	}
-	return out
-}
-
-func TestDataOutlivesAStopAndASecondDialerIsRefused(t *testing.T) {
+func TestStartAgain(t *testing.T) {
 	dir := folder(t)
 	s := start(t, dir)
-	query(t, s.URL(), `create table kept as select 'here' as word; select 'made'`)
-	if _, err := Start(t.Context(), Options{Dir: dir}); !errors.Is(err, ErrInUse) {
-		t.Errorf("second start in the same folder: %v, want ErrInUse", err)
+	exec1(t, s.URL(), `CREATE TABLE kept AS SELECT 'yes' AS word`)
+	if got := exec1(t, s.URL(), `SELECT current_setting('listen_addresses') || current_setting('fsync')`); got != "on" {
+		t.Errorf("listen_addresses and fsync are %q, want none and on", got)
 	}
-	url, err := Find(dir)
-	if err != nil || url != s.URL() {
-		t.Errorf("Find = %q, %v; want %q", url, err, s.URL())
+	if _, err := private.Start(t.Context(), private.Options{Dir: dir}); !errors.Is(err, private.ErrInUse) {
+		t.Errorf("a second start in the folder: %v, want ErrInUse", err)
 	}
-	if got := query(t, s.URL(), `show listen_addresses`); got != "" {
-		t.Errorf("listens on %q, want the socket only", got)
+	if url, err := private.Find(dir); err != nil || url != s.URL() {
+		t.Errorf("Find: %q, %v, want %q", url, err, s.URL())
+	}
+	info, err := os.Stat(dir)
+	if err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("the folder has mode %v, %v, want 0700", info.Mode(), err)
 	}
 	s.Stop()
-	if got := query(t, start(t, dir).URL(), `select word from kept`); got != "here" {
-		t.Errorf("after a restart %q", got)
+	if _, err := private.Find(dir); err == nil {
+		t.Error("Find found a server that was stopped")
+	}
+	again := start(t, dir)
+	defer again.Stop()
+	if got := exec1(t, again.URL(), `SELECT word FROM kept`); got != "yes" {
+		t.Errorf("after a second start the table holds %q", got)
 	}
 }
 
-func TestServerKilledIsRepairedAtTheNextStart(t *testing.T) {
+func TestKilled(t *testing.T) {
 	dir := folder(t)
-	s, err := Start(t.Context(), Options{Dir: dir}) // safe: what is committed outlives a kill
-	if err != nil {
-		t.Fatal(err)
-	}
-	query(t, s.URL(), `create table kept as select 'here' as word; select 'made'`)
-	s.cmd.Process.Kill()
-	<-s.Exited()
-	s.Stop()
-	if got := query(t, start(t, dir).URL(), `select word from kept`); got != "here" {
-		t.Errorf("after kill -9 %q", got)
+	for round, victim := range []string{"dialer", "server", "dialer"} {
+		child := exec.Command(os.Args[0])
+		child.Env = append(os.Environ(), "PRIVATE_TEST_DIR="+dir)
+		var said, failed strings.Builder
+		out, err := child.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		child.Stderr = &failed
+		if err := child.Start(); err != nil {
+			t.Fatal(err)
+		}
+		buf := make([]byte, 4096)
+		for {
+			n, err := out.Read(buf)
+			said.Write(buf[:n])
+			if err != nil {
+				break
+			}
+		}
+		if strings.Contains(failed.String(), private.ErrNotInstalled.Error()) {
+			t.Skip("SKIPPED, not tested:", failed.String())
+		}
+		if failed.Len() > 0 || said.Len() == 0 {
+			t.Fatalf("round %d: %s", round, failed.String())
+		}
+		if round == 0 {
+			exec1(t, said.String(), `CREATE TABLE kept AS SELECT 'yes' AS word`)
+		}
+		pid := child.Process.Pid
+		if victim == "server" {
+			text, err := os.ReadFile(filepath.Join(dir, "data", "postmaster.pid"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			pid = 0
+			for _, c := range strings.SplitN(string(text), "\n", 2)[0] {
+				pid = pid*10 + int(c-'0')
+			}
+		}
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		child.Wait()
+		began := time.Now()
+		s := start(t, dir)
+		if got := exec1(t, s.URL(), `SELECT word FROM kept`); got != "yes" {
+			t.Errorf("round %d: the table holds %q", round, got)
+		}
+		t.Logf("killed %s: up again after %v", victim, time.Since(began))
+		s.Stop()
 	}
 }
 
-func TestOtherVersionsDataIsRefusedByName(t *testing.T) {
+func TestOtherVersion(t *testing.T) {
 	dir := folder(t)
 	start(t, dir).Stop()
-	if err := os.WriteFile(filepath.Join(dir, "data", "PG_VERSION"), []byte("9\n"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "data", "PG_VERSION"), []byte("11\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, err := Start(t.Context(), Options{Dir: dir})
-	if err == nil || !strings.Contains(err.Error(), "PostgreSQL 9 ") || !strings.Contains(err.Error(), "pg_dump") {
-		t.Errorf("got %v; want both versions and a remedy", err)
+	_, err := private.Start(t.Context(), private.Options{Dir: dir})
+	if err == nil || !strings.Contains(err.Error(), "PostgreSQL 11") || !strings.Contains(err.Error(), "pg_dump") {
+		t.Errorf("data of another version: %v, want both versions and the remedy", err)
 	}
 }
 
-func TestInitCutOffIsBegunAgain(t *testing.T) {
-	dir := folder(t)
-	if err := os.MkdirAll(filepath.Join(dir, "data.new", "base"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	start(t, dir)
-}
-
-func TestMissingProgramsNameTheRemedy(t *testing.T) {
-	_, err := programs(t.TempDir())
-	if err == nil || !strings.Contains(err.Error(), "initdb") {
-		t.Errorf("got %v", err)
-	}
-	if !strings.Contains(ErrNoPrograms.Error(), "apt-get install postgresql") {
-		t.Error("the error does not name the remedy")
+func TestNothingInstalled(t *testing.T) {
+	_, err := private.Start(t.Context(), private.Options{Dir: folder(t), BinDir: t.TempDir()})
+	if err == nil {
+		t.Fatal("a server was started from an empty folder")
 	}
 }
 
-// TestMain also plays the dialer that is killed: with the variable set it
-// starts a server and waits to be ended.
-func TestMain(m *testing.M) {
-	if dir := os.Getenv("PRIVATE_TEST_DIR"); dir != "" {
-		s, err := Start(context.Background(), Options{Dir: dir, Unsafe: true})
-		if err != nil {
-			os.Stdout.WriteString("error " + err.Error() + "\n")
-			os.Exit(1)
-		}
-		os.Stdout.WriteString(s.URL() + "\n")
-		select {}
+func TestLongPath(t *testing.T) {
+	s := start(t, filepath.Join(folder(t), strings.Repeat("long", 25)))
+	defer s.Stop()
+	if got := exec1(t, s.URL(), `SELECT 'up'`); got != "up" {
+		t.Error(got)
 	}
-	os.Exit(m.Run())
-}
-
-func TestServerEndsWithAKilledDialer(t *testing.T) {
-	dir := folder(t)
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), "PRIVATE_TEST_DIR="+dir)
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	line := make([]byte, 4096)
-	n, _ := out.Read(line)
-	if !strings.HasPrefix(string(line[:n]), "postgres:") {
-		t.Fatalf("child said %q", line[:n])
-	}
-	cmd.Process.Kill()
-	cmd.Wait()
-	// The folder's lock went with the dialer; the server's own pid file keeps a
-	// second server out until the first has ended.
-	s, err := startWithin(t, dir, 15*time.Second)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Stop()
-}
-
-func startWithin(t *testing.T, dir string, limit time.Duration) (*Server, error) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), limit)
-	defer cancel()
-	return Start(ctx, Options{Dir: dir, Unsafe: true})
 }

@@ -1,145 +1,143 @@
 package private
 
 import (
-	"context"
-	"crypto/sha256"
-	"encoding/hex"
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 )
 
-// ErrNoPrograms: PostgreSQL's server programs are not installed.
-var ErrNoPrograms = errors.New("PostgreSQL's server programs are not installed: " +
-	"run \"apt-get install postgresql\" (or your system's package), or set database_url to a server elsewhere")
+// ErrNotInstalled says that there are no server programs; the error that wraps
+// it names the command that installs them.
+var ErrNotInstalled = errors.New("PostgreSQL's server programs are not installed")
 
-// programs returns the folder of initdb and postgres: the given one, else the
-// newest of the distribution's, else that on the PATH.
-func programs(dir string) (string, error) {
-	if dir != "" {
-		if complete(dir) {
-			return dir, nil
-		}
-		return "", fmt.Errorf("%s does not hold initdb and postgres", dir)
-	}
-	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin") // fails for a bad pattern only
-	more, _ := filepath.Glob("/usr/pgsql-*/bin")
-	found = append(found, more...)
-	slices.SortFunc(found, func(a, b string) int { return versionIn(b) - versionIn(a) })
-	for _, d := range found {
-		if complete(d) {
-			return d, nil
-		}
-	}
-	if p, err := exec.LookPath("initdb"); err == nil {
-		if p, err = filepath.EvalSymlinks(p); err == nil && complete(filepath.Dir(p)) {
-			return filepath.Dir(p), nil
-		}
-	}
-	return "", ErrNoPrograms
+// oldest is the oldest major version that has what our schema uses.
+const oldest = 15
+
+// programs are the server programs of one version.
+type programs struct {
+	initdb, postgres string
+	version          string // major
 }
 
-func complete(dir string) bool {
-	for _, p := range []string{"initdb", "postgres"} {
-		if st, err := os.Stat(filepath.Join(dir, p)); err != nil || st.IsDir() {
-			return false
-		}
-	}
-	return true
+// usualFolders hold server programs that are not in PATH, by distribution.
+var usualFolders = []string{
+	"/usr/lib/postgresql/*/bin",
+	"/usr/pgsql-*/bin",
+	"/usr/libexec/postgresql*",
+	"/opt/homebrew/opt/postgresql@*/bin",
+	"/usr/local/opt/postgresql@*/bin",
 }
 
-// versionIn finds the number in a folder such as /usr/lib/postgresql/15/bin.
-func versionIn(dir string) int {
-	n, _ := strconv.Atoi(strings.Trim(filepath.Base(filepath.Dir(dir)), "pgsql-")) // 0 sorts last
+// findPrograms returns the programs for data made by version want, or the newest
+// ones when there is no data yet. A server does not open another version's data.
+func findPrograms(binDir, want string) (programs, error) {
+	var found []programs
+	if binDir != "" {
+		p, err := programsIn(binDir)
+		if err != nil {
+			return p, err
+		}
+		found = append(found, p)
+	} else {
+		for _, folder := range folders() {
+			if p, err := programsIn(folder); err == nil {
+				found = append(found, p)
+			}
+		}
+	}
+	if len(found) == 0 {
+		return programs{}, fmt.Errorf("%w: run `%s`, or give a database URL", ErrNotInstalled, installCommand())
+	}
+	newest := slices.MaxFunc(found, func(a, b programs) int {
+		return cmp.Compare(number(a.version), number(b.version))
+	})
+	if want == "" {
+		if number(newest.version) < oldest {
+			return newest, fmt.Errorf("the newest installed PostgreSQL is %s, and %d or later is needed: run `%s`", newest.version, oldest, installCommand())
+		}
+		return newest, nil
+	}
+	for _, p := range found {
+		if p.version == want {
+			return p, nil
+		}
+	}
+	return newest, fmt.Errorf("the data were made by PostgreSQL %s and the server installed is %s, which cannot open them: "+
+		"install PostgreSQL %s beside it, or move the data with pg_dump of %s and psql of %s; nothing was changed",
+		want, newest.version, want, want, newest.version)
+}
+
+func folders() []string {
+	var all []string
+	if p, err := exec.LookPath("postgres"); err == nil {
+		if real, err := filepath.EvalSymlinks(p); err == nil {
+			all = append(all, filepath.Dir(real))
+		}
+	}
+	if self, err := os.Executable(); err == nil {
+		beside := filepath.Dir(self)
+		all = append(all, beside, filepath.Join(beside, "postgresql", "bin"))
+	}
+	for _, pattern := range usualFolders {
+		matches, _ := filepath.Glob(pattern) // the patterns are well formed
+		all = append(all, matches...)
+	}
+	return all
+}
+
+var versionText = regexp.MustCompile(`\(PostgreSQL\) (\d+)`)
+
+func programsIn(folder string) (programs, error) {
+	p := programs{initdb: filepath.Join(folder, "initdb"), postgres: filepath.Join(folder, "postgres")}
+	for _, program := range []string{p.initdb, p.postgres} {
+		if _, err := os.Stat(program); err != nil {
+			return p, err
+		}
+	}
+	out, err := exec.Command(p.postgres, "--version").Output()
+	if err != nil {
+		return p, fmt.Errorf("%s --version: %w", p.postgres, err)
+	}
+	m := versionText.FindSubmatch(out)
+	if m == nil {
+		return p, fmt.Errorf("%s --version said %q, which names no version", p.postgres, out)
+	}
+	p.version = string(m[1])
+	return p, nil
+}
+
+// dataVersion is the major version that made a data folder, "" when none did.
+func dataVersion(data string) string {
+	text, err := os.ReadFile(filepath.Join(data, "PG_VERSION"))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(text))
+}
+
+func number(version string) int {
+	n, _ := strconv.Atoi(version) // it matched digits
 	return n
 }
 
-// majorVersion asks the server program for its version: "15".
-func majorVersion(ctx context.Context, bin string) (string, error) {
-	out, err := exec.CommandContext(ctx, filepath.Join(bin, "postgres"), "--version").Output()
-	if err != nil {
-		return "", fmt.Errorf("private database: postgres --version: %w", err)
-	}
-	fields := strings.Fields(string(out)) // postgres (PostgreSQL) 15.18 (Debian …)
-	if len(fields) < 3 {
-		return "", fmt.Errorf("private database: postgres --version said %q", out)
-	}
-	major, _, _ := strings.Cut(fields[2], ".")
-	return strings.TrimRight(major, "abcdefghijklmnopqrstuvwxyz0123456789"[:26]), nil
-}
-
-// account is whom the server runs as: PostgreSQL refuses root, so as root an
-// account without rights is used. Nil means our own.
-func account() (*syscall.Credential, error) {
-	if os.Geteuid() != 0 {
-		return nil, nil
-	}
-	for _, name := range []string{"dialer", "postgres", "nobody"} {
-		u, err := user.Lookup(name)
-		if err != nil {
-			continue
-		}
-		uid, err1 := strconv.ParseUint(u.Uid, 10, 32)
-		gid, err2 := strconv.ParseUint(u.Gid, 10, 32)
-		if err1 == nil && err2 == nil && uid != 0 {
-			return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
+func installCommand() string {
+	for _, c := range [][2]string{
+		{"apt-get", "apt-get install -y postgresql"},
+		{"dnf", "dnf install -y postgresql-server"},
+		{"apk", "apk add postgresql"},
+		{"pacman", "pacman -S --noconfirm postgresql"},
+		{"brew", "brew install postgresql"},
+	} {
+		if _, err := exec.LookPath(c[0]); err == nil {
+			return c[1]
 		}
 	}
-	return nil, errors.New("private database: PostgreSQL does not run as root, and there is no account dialer, postgres or nobody: " +
-		"add one (useradd --system dialer), or run the dialer as an ordinary user")
-}
-
-// socketFolder makes the folder of the Unix socket, whose path has a limit of
-// 107 bytes: a short one in the temporary folder when ours is too deep.
-func socketFolder(dir string, who *syscall.Credential) (string, error) {
-	socket := filepath.Join(dir, "run")
-	if len(socket) > 80 {
-		sum := sha256.Sum256([]byte(dir))
-		socket = filepath.Join(os.TempDir(), "dialer-"+hex.EncodeToString(sum[:6]))
-	}
-	if err := os.MkdirAll(socket, 0o700); err != nil {
-		return "", fmt.Errorf("private database: %w", err)
-	}
-	st, err := os.Lstat(socket)
-	if err != nil || !st.IsDir() {
-		return "", fmt.Errorf("private database: %s is not a folder of ours: remove it", socket)
-	}
-	if who != nil {
-		if err := os.Chown(socket, int(who.Uid), int(who.Gid)); err != nil {
-			return "", fmt.Errorf("private database: %w", err)
-		}
-	}
-	if err := os.Chmod(socket, 0o700); err != nil {
-		return "", fmt.Errorf("private database: %w", err)
-	}
-	return socket, nil
-}
-
-// reachable checks that the server's account can walk to the folder.
-func reachable(dir string, who *syscall.Credential) error {
-	for d := dir; ; d = filepath.Dir(d) {
-		st, err := os.Stat(d)
-		if err != nil {
-			return fmt.Errorf("private database: %w", err)
-		}
-		owner, ok := st.Sys().(*syscall.Stat_t)
-		switch mode := st.Mode().Perm(); {
-		case !ok || mode&0o001 != 0:
-		case owner.Uid == who.Uid && mode&0o100 != 0:
-		case owner.Gid == who.Gid && mode&0o010 != 0:
-		default:
-			return fmt.Errorf("private database: the server runs as user id %d, which may not enter %s: "+
-				"set data_dir to a folder such as /var/lib/dialer, or run \"chmod o+x %s\"", who.Uid, d, d)
-		}
-		if d == filepath.Dir(d) {
-			return nil
-		}
-	}
+	return "apt-get install -y postgresql"
 }
