@@ -55,6 +55,8 @@ func (c Counts) LoggedIn() int {
 
 // A Reservation is one agent held for one call. Whoever holds it releases it:
 // after Release (or the end of wrap-up) it is spent, and Release is idempotent.
+// That holds when the agent is Gone, too: one whose phone died in a talk is in
+// WrapUp, and may still say what came of it, until the holder ends it.
 type Reservation interface {
 	Agent() Agent
 	// Leg is the agent's phone, up for the whole shift.
@@ -65,7 +67,8 @@ type Reservation interface {
 	Preview(ctx context.Context) (dial bool, err error)
 	// Talk moves the agent to Talking.
 	Talk() error
-	// HangupRequested is closed when the agent asks to end the call.
+	// HangupRequested is closed when the agent asks to end the call, or the
+	// ringing that follows a preview.
 	HangupRequested() <-chan struct{}
 	// WrapUp moves the agent to WrapUp and waits for the disposition, at most
 	// limit; ok is false when the limit passed or the agent left without one.
