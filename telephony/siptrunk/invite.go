@@ -152,7 +152,11 @@ func (c *call) run(ctx context.Context) {
 	provisionals := func() {
 		for _, res := range c.heard.take() {
 			first := c.ringingAt.IsZero()
-			c.progress(res)
+			c.provisional = true
+			func() { // nothing in an SDP may leave the INVITE without its machine
+				defer c.e.survive("a provisional response")
+				c.progress(res)
+			}()
 			silent.Stop()
 			if first && !c.ringingAt.IsZero() {
 				ring.Reset(c.ring) // the person is given the whole time
@@ -255,7 +259,6 @@ func (e *Endpoint) heard(res *sip.Response) {
 
 // progress takes note of one provisional response.
 func (c *call) progress(res *sip.Response) {
-	c.provisional = true
 	if res.StatusCode <= 100 || c.gaveUp != "" {
 		return
 	}
@@ -340,7 +343,8 @@ func (c *call) decide(res *sip.Response) (leg bool) {
 		return false
 	}
 	if c.gaveUp != "" {
-		d := c.answers.ack(c.invite, res)
+		d := c.e.newDialog(context.Background(), c.peer, c.invite, res)
+		c.answers.ack(d, c.invite)
 		err := c.failed(c.gaveUp, res.StatusCode, c.why+"; answered after that", 0)
 		err.Ghost = true
 		if !c.report(err) {
@@ -353,8 +357,15 @@ func (c *call) decide(res *sip.Response) (leg bool) {
 }
 
 // answered turns a 2xx into a leg, or ends it when it carries no usable audio.
-func (c *call) answered(res *sip.Response) bool {
+func (c *call) answered(res *sip.Response) (leg bool) {
 	answeredAt := time.Now()
+	d := c.e.newDialog(context.Background(), c.peer, c.invite, res)
+	defer func() { // also when the SDP makes the parser panic
+		if !leg {
+			c.answers.ack(d, c.invite)
+			c.e.hangUp(d, telephony.CauseFailed, byeWait)
+		}
+	}()
 	c.hush()
 	sdp := sdpOf(res)
 	if sdp == nil {
@@ -365,26 +376,23 @@ func (c *call) answered(res *sip.Response) bool {
 		remote, err = media.ParseAnswer(sdp, c.peer.codecs)
 	}
 	if err != nil {
-		d := c.answers.ack(c.invite, res)
 		c.report(c.failed(telephony.CauseFailed, res.StatusCode, err.Error(), 0))
-		c.e.hangUp(d, telephony.CauseFailed, byeWait)
 		return false
 	}
-	d := c.answers.ack(c.invite, res)
 	c.session.SetRemote(c.peer.audio(remote))
 	c.session.Answered(answeredAt)
-	c.report(result{leg: c.e.newLeg(c, d, remote, res, answeredAt)})
+	l := c.e.newLeg(c, d, remote, res, answeredAt)
+	c.answers.ack(d, c.invite) // when the leg is known: BYE may follow at once
+	c.report(result{leg: l})
 	return true
 }
 
-// ack confirms a 2xx and keeps the ACK so that it can be repeated.
-func (a *answers) ack(invite *sip.Request, res *sip.Response) *dialog {
-	d := a.e.newDialog(context.Background(), a.peer, invite, res)
+// ack confirms the 2xx that made a dialog and keeps the ACK to repeat it.
+func (a *answers) ack(d *dialog, invite *sip.Request) {
 	ack := d.ack(invite.CSeq().SeqNo)
 	a.mu.Lock()
-	a.acks[toTag(res)] = ack
+	a.acks[d.tag] = ack
 	a.mu.Unlock()
-	return d
 }
 
 // repeated handles a 2xx after the first: the same again, whose ACK was lost,
@@ -398,7 +406,9 @@ func (a *answers) repeated(invite *sip.Request, res *sip.Response) {
 	case known:
 		a.e.send(ack)
 	case !full:
-		a.e.bye(a.ack(invite, res), telephony.CauseNormal)
+		d := a.e.newDialog(context.Background(), a.peer, invite, res)
+		a.ack(d, invite)
+		a.e.bye(d, telephony.CauseNormal)
 	}
 }
 

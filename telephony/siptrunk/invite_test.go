@@ -271,6 +271,22 @@ func TestOverloadedTrunkIsLeftAlone(t *testing.T) {
 	}
 }
 
+// Even a fault of ours while a call rings leaves no call without its machine.
+func TestPanicWhileRinging(t *testing.T) {
+	p := newRawPeer(t)
+	e := startEndpoint(t, func(c *Config) { c.Log = nil }, testTrunk(p))
+	inv := invite()
+	inv.OnProgress = func(telephony.Progress) { panic("a fault") }
+	d := dial(t, t.Context(), e, inv)
+	m := p.expect("INVITE")
+	p.reply(m, reply{status: "180 Ringing", tag: "a1"})
+	p.reply(m, answerSDP)
+	d.answered().Hangup(telephony.CauseNormal)
+	p.expect("ACK")
+	p.ok(p.expect("BYE"))
+	awaitFree(t, e)
+}
+
 // S3: a silent trunk ends Dial at once; its late answer is ended and told.
 func TestSilentTrunkAnswersLate(t *testing.T) {
 	p := newRawPeer(t)
