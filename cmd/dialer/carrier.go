@@ -26,6 +26,7 @@ type carrierCmd struct {
 	Allow      []string      `help:"Take calls from these networks only (192.0.2.0/24); others get 403." placeholder:"CIDR"`
 	Every      time.Duration `help:"How often to print the counters." default:"5s"`
 	For        time.Duration `help:"Stop after this time; 0 runs until interrupted." default:"0"`
+	Template   bool          `help:"Print the built-in population, to start your own file from, and exit."`
 	Verbose    bool          `short:"v" help:"Log what goes wrong."`
 }
 
@@ -35,6 +36,10 @@ func (c *carrierCmd) Run(ctx context.Context, t *terminal) error {
 }
 
 func (c *carrierCmd) serve(ctx context.Context, out io.Writer, interrupt <-chan os.Signal) error {
+	if c.Template {
+		_, err := out.Write(siptest.PopulationTemplate())
+		return err
+	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	cfg, err := c.config()

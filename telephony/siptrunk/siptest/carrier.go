@@ -151,6 +151,11 @@ func (c *Carrier) Counts() Counts { return c.ledger.sum() }
 // Open is the number of calls that are ringing or up now.
 func (c *Carrier) Open() int { return c.Counts().Open() }
 
+// Await returns when the counts satisfy ok, or with ctx's error.
+func (c *Carrier) Await(ctx context.Context, ok func(Counts) bool) error {
+	return c.ledger.await(ctx, ok)
+}
+
 // Run serves until ctx is done, then ends the calls that are up and returns
 // nil. It fails when the ledger could not be written.
 func (c *Carrier) Run(ctx context.Context) error {

@@ -418,6 +418,48 @@ func TestDigestAndAddressAuthentication(t *testing.T) {
 	newCaller(t).dial(t, c.Addr(), number).want(403)
 }
 
+func TestStoppingEndsTheCalls(t *testing.T) {
+	t.Parallel()
+	for _, answered := range []bool{true, false} {
+		kind := map[bool]Kind{true: Human, false: NoAnswer}[answered]
+		c, err := NewCarrier(CarrierConfig{Listen: "127.0.0.1:0", Script: always(Behaviour{Kind: kind, Ring: 200 * time.Millisecond, Patience: time.Minute})})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(context.Background())
+		defer stop()
+		done := make(chan error, 1)
+		go func() { done <- c.Run(ctx) }()
+		call := newCaller(t).dial(t, c.Addr(), number)
+		call.want(180)
+		if answered {
+			call.answered()
+		}
+		limit, cancel := context.WithTimeout(ctx, 5*time.Second)
+		defer cancel()
+		if err := c.Await(limit, func(n Counts) bool { return n.Open() == 1 && n.Answered == 1 == answered }); err != nil {
+			t.Fatal(err)
+		}
+		stop()
+		if answered {
+			call.waitBye(5 * time.Second)
+		} else {
+			call.response() // 503, or the 480 when it stopped ringing first
+		}
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Error(err)
+			}
+		case <-time.After(5 * time.Second):
+			t.Fatal("Run did not return")
+		}
+		if got := c.Calls()[0]; got.Open() || answered && got.EndedBy != "network" {
+			t.Errorf("ledger has %+v", got)
+		}
+	}
+}
+
 func TestLedgerFileHoldsTheTruth(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "ledger.jsonl")

@@ -1,6 +1,7 @@
 package siptest
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -85,11 +86,12 @@ type ledger struct {
 	mu     sync.Mutex
 	calls  []*CallRecord
 	counts Counts
+	change chan struct{} // closed and replaced at each event
 	fail   error
 }
 
 func newLedger(path string, keep int, tell func(Event, CallRecord)) (*ledger, error) {
-	l := &ledger{keep: keep, tell: tell, counts: Counts{ByKind: map[Kind]int{}}}
+	l := &ledger{keep: keep, tell: tell, counts: Counts{ByKind: map[Kind]int{}}, change: make(chan struct{})}
 	if path != "" {
 		f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 		if err != nil {
@@ -111,6 +113,7 @@ func (l *ledger) add(r *CallRecord) {
 	l.counts.Ringing++
 	l.counts.ByKind[r.Kind]++
 	now := l.write(Arrived, r)
+	l.changed()
 	l.mu.Unlock()
 	l.announce(Arrived, now)
 }
@@ -133,6 +136,9 @@ func (l *ledger) note(r *CallRecord, e Event, change func(*CallRecord)) {
 	now := *r
 	if e == Answered || e == Ended {
 		now = l.write(e, r)
+	}
+	if e != "" {
+		l.changed()
 	}
 	l.mu.Unlock()
 	if e != "" {
@@ -187,6 +193,29 @@ func (l *ledger) write(e Event, r *CallRecord) CallRecord {
 func (l *ledger) announce(e Event, r CallRecord) {
 	if l.tell != nil {
 		l.tell(e, r)
+	}
+}
+
+// changed wakes those who wait; the caller holds the lock.
+func (l *ledger) changed() {
+	close(l.change)
+	l.change = make(chan struct{})
+}
+
+func (l *ledger) await(ctx context.Context, ok func(Counts) bool) error {
+	for {
+		l.mu.Lock()
+		counts, change := l.counts, l.change
+		counts.ByKind = maps.Clone(counts.ByKind)
+		l.mu.Unlock()
+		if ok(counts) {
+			return nil
+		}
+		select {
+		case <-change:
+		case <-ctx.Done():
+			return fmt.Errorf("carrier: %w with %+v", ctx.Err(), counts)
+		}
 	}
 }
 

@@ -108,6 +108,10 @@ type Faults struct {
 //go:embed population.yaml
 var defaultPopulation []byte
 
+// PopulationTemplate is the file of the DefaultPopulation, to start one's own
+// from.
+func PopulationTemplate() []byte { return slices.Clone(defaultPopulation) }
+
 // DefaultPopulation is a consumer list as a dialer in the field meets it.
 func DefaultPopulation() *Population {
 	p, err := ParsePopulation("population.yaml", defaultPopulation)
@@ -235,7 +239,9 @@ func (g Group) mistakes() []mistake {
 			add(".audio", "there is no audio %q; there are %s", c, strings.Join(ClipNames(), ", "))
 		}
 	}
-	if g.Status != 0 && (g.Status < 200 || g.Status > 699 || (g.Status < 300 && (g.Kind != Announcement || g.Status != 200))) {
+	if _, refuses := finalResponses[g.Kind]; !refuses && (g.Status != 0 || g.Q850 != 0) {
+		add(".kind", "a %s answers: status and q850 are for kinds that refuse", g.Kind)
+	} else if g.Status != 0 && (g.Status < 200 || g.Status > 699 || (g.Status < 300 && (g.Kind != Announcement || g.Status != 200))) {
 		add(".status", "status %d: give 300 to 699, or 200 on an announcement", g.Status)
 	}
 	if g.Q850 < 0 || g.Q850 > 127 {

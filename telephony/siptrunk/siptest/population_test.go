@@ -94,6 +94,7 @@ func TestPopulationMistakes(t *testing.T) {
 		{"probability", "groups:\n  - kind: human\n    share: 1\n    faults: {rtp_loss: 2}\n", `p.yaml:4: group "human": faults.rtp_loss 2 is not a probability`},
 		{"key", "groups:\n  - kind: human\n    share: 1\n    press: \"99\"\n", `press "99" is not one key`},
 		{"status", "groups:\n  - kind: busy\n    share: 1\n    status: 200\n", "status 200: give 300 to 699"},
+		{"status of one who answers", "groups:\n  - name: x\n    kind: human\n    share: 1\n    status: 404\n", `p.yaml:3: group "x": a human answers`},
 		{"cause", "groups:\n  - kind: busy\n    share: 1\n    q850: 300\n", "q850 300 is not between"},
 		{"number without group", "groups:\n  - {kind: busy, share: 1}\nnumbers:\n  \"*00\": fax\n", `p.yaml:4: number "*00": there is no group "fax"`},
 		{"bad pattern", "groups:\n  - {kind: busy, share: 1}\nnumbers:\n  \"*0*\": busy\n", `number "*0*" is not a number, "*end" or "start*"`},
@@ -111,6 +112,22 @@ func TestPopulationMistakes(t *testing.T) {
 	}
 	if _, err := LoadPopulation(filepath.Join(t.TempDir(), "none.yaml")); err == nil || !strings.Contains(err.Error(), "none.yaml") {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestReadmesPopulationIsOne(t *testing.T) {
+	text, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), "```yaml\n")
+	example, _, _ := strings.Cut(rest, "```")
+	p, err := ParsePopulation("README.md", []byte(example))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(p.Groups) != 2 || p.Behave(1, "+15550100", 0).Kind != Human {
+		t.Errorf("the example reads as %+v", p)
 	}
 }
 

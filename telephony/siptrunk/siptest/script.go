@@ -127,7 +127,11 @@ func (c *call) refuse() error {
 		by = "network"
 	}
 	c.end(by, status)
-	c.respond(status, reasons[status], nil, headers...)
+	reason := reasons[status]
+	if reason == "" {
+		reason = "Call Failed"
+	}
+	c.respond(status, reason, nil, headers...)
 	return nil
 }
 
@@ -135,7 +139,7 @@ var reasons = map[int]string{
 	403: "Forbidden", 404: "Not Found", 408: "Request Timeout", 410: "Gone",
 	480: "Temporarily Unavailable", 484: "Address Incomplete", 486: "Busy Here",
 	488: "Not Acceptable Here", 500: "Server Internal Error", 503: "Service Unavailable",
-	600: "Busy Everywhere", 603: "Decline", 604: "Does Not Exist Anywhere",
+	600: "Busy Everywhere", 603: "Decline", 604: "Does Not Exist Anywhere", 607: "Unwanted", 608: "Rejected",
 }
 
 // hangUp ends an answered call from our side, once the answer is acknowledged
