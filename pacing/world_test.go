@@ -178,7 +178,7 @@ func (w world) run(t testing.TB, p Pacer) shift {
 	last := -1.0
 	decide = func() {
 		serve()
-		if now-last < 0.2 {
+		if now-last < 0.5 {
 			return
 		}
 		last = now
@@ -227,6 +227,7 @@ func pacerOf(t testing.TB, c Config) Pacer {
 func TestShift(t *testing.T) {
 	w := world{agents: 20, answerRate: 0.25, talk: 120, wrap: 15, limit: 0.03, hours: 8, seed: 7}
 	predictive := w.run(t, pacerOf(t, Config{Mode: Predictive}))
+	w.hours = 2 // the others settle at once
 	progressive := w.run(t, pacerOf(t, Config{Mode: Progressive}))
 	power := w.run(t, pacerOf(t, Config{Mode: Power, Ratio: 2}))
 	for _, r := range []struct {

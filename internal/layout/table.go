@@ -54,8 +54,7 @@ var table = map[string]folder{
 		foreign: []string{extraText, goExpJSON},
 	},
 
-	"migrations":       {},
-	"postgres/private": {own: []string{"."}},
+	"migrations": {},
 	"postgres": {
 		own:     stores,
 		foreign: []string{"github.com/jackc/pgx/v5", "github.com/pressly/goose/v3", extraCrypt},
