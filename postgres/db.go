@@ -50,13 +50,18 @@ type DB struct {
 	mu    sync.Mutex
 	slot  int
 	epoch int64
-	alive *pgx.Conn // holds the lock of the slot
+
+	aliveMu sync.Mutex
+	alive   *pgx.Conn // holds the lock of the slot
 }
 
 // An Option changes Open.
 type Option func(*options)
 
-type options struct{ mayLoseData bool }
+type options struct {
+	mayLoseData bool
+	pool        func(*pgxpool.Config) // tests put faults in the way here
+}
 
 // AllowDataLoss accepts a server that may lose commits in a crash. It is for
 // tests; a dialer that forgets attempts calls people twice.
@@ -86,6 +91,9 @@ func Open(ctx context.Context, url string, log *slog.Logger, opts ...Option) (*D
 	}
 	cfg.ConnConfig.RuntimeParams["application_name"] = "dialer"
 	cfg.ConnConfig.RuntimeParams["timezone"] = "UTC"
+	if o.pool != nil {
+		o.pool(cfg)
+	}
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("the database cannot be used: %w", err)
@@ -132,14 +140,14 @@ func (db *DB) checkServer(ctx context.Context, o options) error {
 
 // Close ends every connection. Run must have returned.
 func (db *DB) Close() {
-	db.mu.Lock()
+	db.aliveMu.Lock()
 	if db.alive != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		db.alive.Close(ctx)
 		cancel()
 		db.alive = nil
 	}
-	db.mu.Unlock()
+	db.aliveMu.Unlock()
 	db.pool.Close()
 }
 
@@ -219,12 +227,15 @@ func (db *DB) Register(ctx context.Context, slot int) error {
 		conn.Close(ctx)
 		return fmt.Errorf("registering node %d: %w", slot, err)
 	}
-	db.mu.Lock()
-	defer db.mu.Unlock()
+	db.aliveMu.Lock()
 	if db.alive != nil {
 		db.alive.Close(ctx)
 	}
-	db.slot, db.epoch, db.alive = slot, epoch, conn
+	db.alive = conn
+	db.aliveMu.Unlock()
+	db.mu.Lock()
+	db.slot, db.epoch = slot, epoch
+	db.mu.Unlock()
 	db.log.Info("node registered", "node", slot, "epoch", epoch)
 	return nil
 }

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5/pgxpool"
+
 	"dialer/internal/pgtest"
 )
 
@@ -25,7 +27,12 @@ func open(t testing.TB) *DB {
 
 func openAt(t testing.TB, url string) *DB {
 	t.Helper()
-	db, err := Open(t.Context(), url, quiet(t))
+	return openWith(t, url, nil)
+}
+
+func openWith(t testing.TB, url string, pool func(*pgxpool.Config)) *DB {
+	t.Helper()
+	db, err := Open(t.Context(), url, quiet(t), func(o *options) { o.pool = pool })
 	if err != nil {
 		t.Fatal(err)
 	}

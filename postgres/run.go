@@ -105,8 +105,9 @@ func (db *DB) hearUntil(ctx context.Context, listener *pgx.Conn, end time.Time) 
 // keepSlot takes the slot's lock again when its connection was lost. The epoch
 // guards what the lock cannot, so nothing else depends on it.
 func (db *DB) keepSlot(ctx context.Context) error {
-	db.mu.Lock()
-	defer db.mu.Unlock()
+	slot, _ := db.node()
+	db.aliveMu.Lock()
+	defer db.aliveMu.Unlock()
 	if db.alive == nil || db.alive.Ping(ctx) == nil {
 		return nil
 	}
@@ -115,7 +116,7 @@ func (db *DB) keepSlot(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := holdSlot(ctx, conn, db.slot); err != nil {
+	if err := holdSlot(ctx, conn, slot); err != nil {
 		conn.Close(ctx)
 		return err
 	}
