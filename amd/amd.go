@@ -1,5 +1,9 @@
 // Package amd tells a person from a machine by ear: 20 ms frames in, a verdict
-// out as early as the evidence allows. It is pure: no clock, no I/O.
+// out as early as the evidence allows. It is pure: no clock, no I/O, no
+// goroutines; one detector serves one call and one goroutine.
+//
+// It recognises no words or speakers, and it does not decide what becomes of the
+// call: doubt is a verdict of its own, which campaign connects.
 //
 // Entry points: New, Detector.Write.
 package amd

@@ -45,6 +45,10 @@ func play(sounds ...sound) []int16 {
 
 func TestVerdicts(t *testing.T) {
 	sit := []sound{quiet(100), beep(380, 985.2), beep(276, 1428.5), beep(380, 1776.7), quiet(100), voice(4000)}
+	var busy []sound
+	for range 8 {
+		busy = append(busy, beep(500, 480, 620), quiet(500))
+	}
 	for _, c := range []struct {
 		name   string
 		sounds []sound
@@ -64,6 +68,7 @@ func TestVerdicts(t *testing.T) {
 		{"carrier announcement", sit, SIT, 1400 * time.Millisecond},
 		{"ringback", []sound{beep(2000, 440, 480), quiet(4000), beep(2000, 440, 480)}, Unknown, 7100 * time.Millisecond},
 		{"European ringback", []sound{beep(1000, 425), quiet(4000), beep(1000, 425), quiet(4000)}, Unknown, 7100 * time.Millisecond},
+		{"busy tone", busy, Unknown, 7100 * time.Millisecond},
 		{"a tone alone is nobody", []sound{quiet(3000), beep(200, 700), quiet(8000)}, Silence, 4100 * time.Millisecond},
 	} {
 		r := hear(New(Config{}), play(c.sounds...))

@@ -91,7 +91,7 @@ func kindOf(hz float64) toneKind {
 }
 
 // pitch returns the frequency of a frame that holds one tone, or two closer
-// together than can be told apart.
+// together than can be told apart, or the lower of a busy tone.
 func pitch(frame []int16) (hz float64, ok bool) {
 	var x [frameSize]float64
 	total, mean := 0.0, 0.0
@@ -138,8 +138,11 @@ func pitch(frame []int16) (hz float64, ok bool) {
 		sum += power[i]
 		weighted += power[i] * float64(lowestHz+i*spacingHz)
 	}
-	if sum < pure*total*frameSize/2 {
-		return 0, false
+	least := pure * total * frameSize / 2
+	if sum >= least {
+		return weighted / sum, true
 	}
-	return weighted / sum, true
+	// The North American busy tone, 480 and 620 Hz.
+	low, high := power[3]+power[4], power[6]+power[7]
+	return 480, low+high >= least && min(low, high) > least/4
 }

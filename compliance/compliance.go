@@ -1,8 +1,13 @@
 // Package compliance says whether a number may be called now, and what an
-// answered call counts as in law. It is pure: every function takes now.
+// answered call counts as in law. It is pure: every function takes now, and all
+// are safe for concurrent use.
 //
-// Entry points: Check (may we call), Classify and Rate (abandoned calls),
-// ParseNumber (E.164), Zones (where a number may be).
+// It keeps no list of numbers and counts no calls by itself; it is handed what is
+// known and fails closed on what is not.
+//
+// Entry points: Check (may we call), Classify and Tally (abandoned calls),
+// ParseNumber (E.164), Zones (where a number may be), Audit (does the log show
+// what must never happen).
 package compliance
 
 import (
