@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/term"
@@ -142,7 +143,9 @@ type demo struct {
 	client   *apiClient
 	campaign dialer.CampaignID
 	carrier  *siptest.Carrier
-	phones   []*siptest.Phone
+	// firstCall is when the carrier saw the first INVITE, since began.
+	firstCall atomic.Int64
+	phones    []*siptest.Phone
 
 	far     sync.WaitGroup // carrier, phones and agents
 	endFar  context.CancelFunc
@@ -163,6 +166,11 @@ func (d *demo) setUp(ctx context.Context) error {
 		Listen: "127.0.0.1:0", Seed: d.cmd.Seed, Speed: d.cmd.Speed,
 		User: "demo", Password: demoPassword, Realm: "demo-carrier",
 		RTP: siptest.PortRange{First: 30000, Last: 39999}, Logger: d.log,
+		OnEvent: func(e siptest.Event, _ siptest.CallRecord) {
+			if e == siptest.Arrived {
+				d.firstCall.CompareAndSwap(0, int64(time.Since(d.began)))
+			}
+		},
 	}); err != nil {
 		return err
 	}
@@ -201,57 +209,67 @@ func (d *demo) setUp(ctx context.Context) error {
 	if err := d.client.call(ctx, "POST", "/v1/lists/"+string(list.ID)+"/imports", "text/csv", &csv, nil); err != nil {
 		return err
 	}
-	if err := d.seatAgents(ctx, far); err != nil {
+	if err := d.client.post(ctx, "/v1/campaigns/"+string(cmp.ID)+"/start", nil, nil); err != nil {
 		return err
 	}
-	return d.client.post(ctx, "/v1/campaigns/"+string(cmp.ID)+"/start", nil, nil)
+	return d.seatAgents(ctx, far)
 }
 
-// seatAgents gives each agent a phone, a login and a desk.
+// seatAgents gives each agent a phone, a login and a desk; all at once, so that
+// the first is ready while others still come in.
 func (d *demo) seatAgents(ctx, far context.Context) error {
 	desk, endDesk := context.WithCancel(far)
 	d.endDesk = endDesk
+	d.phones = make([]*siptest.Phone, d.cmd.Agents)
+	failed := make(chan error, d.cmd.Agents)
 	for i := range d.cmd.Agents {
-		name := fmt.Sprintf("agent%d", i+1)
-		extension := fmt.Sprint(1001 + i)
-		var a api.AgentView
-		if err := d.client.post(ctx, "/v1/agents", map[string]any{
-			"name": name, "extension": extension, "password": demoPassword, "campaign_ids": []dialer.CampaignID{d.campaign},
-		}, &a); err != nil {
-			return err
-		}
-		if err := d.client.post(ctx, "/v1/users", map[string]any{
-			"name": name, "password": demoPassword, "role": "agent", "agent_id": a.ID,
-		}, nil); err != nil {
-			return err
-		}
-		phone, err := siptest.NewPhone(siptest.PhoneConfig{
-			Registrar: d.svc.sip.Addr().String(), Extension: extension, Password: demoPassword,
-			Listen: "127.0.0.1:0", Logger: d.log,
-		})
-		if err != nil {
-			return err
-		}
-		d.phones = append(d.phones, phone)
-		d.far.Go(func() { phone.Run(far) })
-		d.desks.Go(func() {
-			var session struct {
-				Token string `json:"token"`
-			}
-			err := newAPIClient(d.svc.httpAddr, "").post(desk, "/v1/sessions", map[string]any{"name": name, "password": demoPassword}, &session)
-			if err == nil {
-				sim := &simAgent{
-					name: name, token: session.Token, phone: phone, base: "ws://" + d.svc.httpAddr, log: d.log,
-					talk: time.Duration(90 * float64(time.Second) / d.cmd.Speed), wrapUp: time.Duration(12 * float64(time.Second) / d.cmd.Speed),
-					rnd: rand.New(rand.NewPCG(d.cmd.Seed, uint64(i))),
-				}
-				err = sim.run(desk)
-			}
-			if err = quiet(desk, err); err != nil {
-				d.log.Error("simulated agent stopped", "agent", name, "err", err)
-			}
-		})
+		go func() { failed <- d.seatAgent(ctx, far, desk, i) }()
 	}
+	var err error
+	for range d.cmd.Agents {
+		err = errors.Join(err, <-failed)
+	}
+	return err
+}
+
+func (d *demo) seatAgent(ctx, far, desk context.Context, i int) error {
+	name, extension := fmt.Sprintf("agent%d", i+1), fmt.Sprint(1001+i)
+	var a api.AgentView
+	if err := d.client.post(ctx, "/v1/agents", map[string]any{
+		"name": name, "extension": extension, "password": demoPassword, "campaign_ids": []dialer.CampaignID{d.campaign},
+	}, &a); err != nil {
+		return err
+	}
+	phone, err := siptest.NewPhone(siptest.PhoneConfig{
+		Registrar: d.svc.sip.Addr().String(), Extension: extension, Password: demoPassword,
+		Listen: "127.0.0.1:0", Logger: d.log,
+	})
+	if err != nil {
+		return err
+	}
+	d.phones[i] = phone
+	d.far.Go(func() { phone.Run(far) })
+	if err := d.client.post(ctx, "/v1/users", map[string]any{
+		"name": name, "password": demoPassword, "role": "agent", "agent_id": a.ID,
+	}, nil); err != nil {
+		return err
+	}
+	var session struct {
+		Token string `json:"token"`
+	}
+	if err := newAPIClient(d.svc.httpAddr, "").post(ctx, "/v1/sessions", map[string]any{"name": name, "password": demoPassword}, &session); err != nil {
+		return err
+	}
+	perLife := func(s float64) time.Duration { return time.Duration(s * float64(time.Second) / d.cmd.Speed) }
+	sim := &simAgent{
+		name: name, token: session.Token, phone: phone, base: "ws://" + d.svc.httpAddr, log: d.log,
+		talk: perLife(90), wrapUp: perLife(12), rnd: rand.New(rand.NewPCG(d.cmd.Seed, uint64(i))),
+	}
+	d.desks.Go(func() {
+		if err := sim.run(desk); err != nil {
+			d.log.Error("simulated agent stopped", "agent", name, "err", err)
+		}
+	})
 	return nil
 }
 
@@ -335,6 +353,7 @@ func (d *demo) finish(ctx context.Context, stop chan struct{}, ended chan error)
 	}
 	result := sumUp(calls, d.carrier.Calls(), phones)
 	result.AbandonCap, result.Occupancy = demoCap, live.Occupancy
+	result.FirstCall = time.Duration(d.firstCall.Load()).Round(10 * time.Millisecond).Seconds()
 	result.Seconds = time.Since(d.began).Round(100 * time.Millisecond).Seconds()
 	d.endDesk()
 	d.desks.Wait()

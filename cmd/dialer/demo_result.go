@@ -42,6 +42,7 @@ type demoResult struct {
 	AgentsInTwoCalls int `json:"agents_in_two_calls"`
 	// CarrierOpen: calls still up at the carrier after the end.
 	CarrierOpen int     `json:"carrier_open"`
+	FirstCall   float64 `json:"first_call_s"` // since the start
 	Seconds     float64 `json:"seconds"`
 }
 
