@@ -36,7 +36,6 @@ type caller struct {
 
 	mu   sync.Mutex
 	byes map[string]chan struct{} // by Call-ID
-	deaf bool                     // answers no BYE
 }
 
 func newCaller(t *testing.T) *caller {
@@ -73,12 +72,28 @@ func newCaller(t *testing.T) *caller {
 		default:
 		}
 	})
+	server.OnOptions(func(req *sip.Request, tx sip.ServerTransaction) {
+		c.mu.Lock()
+		status := 200
+		if c.byes[req.CallID().Value()] == nil {
+			status = 481
+		}
+		c.mu.Unlock()
+		_ = tx.Respond(sip.NewResponseFromRequest(req, status, "", nil))
+	})
 	served := make(chan struct{})
 	socket := &signalling{PacketConn: conn, live: make(chan struct{})}
 	go func() { defer close(served); _ = server.ServeUDP(socket) }()
 	<-socket.live
 	t.Cleanup(func() { ua.Close(); conn.Close(); <-served })
 	return c
+}
+
+// forget loses the state of every call, as a crash does.
+func (c *caller) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.byes)
 }
 
 // A testCall is one call from the caller's side.

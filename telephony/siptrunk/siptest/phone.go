@@ -69,7 +69,7 @@ type Phone struct {
 
 	mu     sync.Mutex
 	state  PhoneState
-	up     int
+	call   *diago.DialogServerSession // the one that is up, or nil
 	hangup context.CancelFunc
 	recent []int16
 	loudAt time.Time
@@ -266,20 +266,14 @@ func (s *signalling) ReadFrom(b []byte) (int, net.Addr, error) {
 func (p *Phone) takeCall(d *diago.DialogServerSession) {
 	ctx, hangup := context.WithCancel(d.Context())
 	defer hangup()
-	p.mu.Lock()
-	busy := p.up > 0
-	if !busy {
-		p.up, p.hangup = 1, hangup
-	}
-	p.mu.Unlock()
-	if busy {
+	if !p.seize(d, hangup) {
 		p.update(func(s *PhoneState) { s.Refused++; s.MostCalls = 2 })
 		_ = d.Respond(sip.StatusBusyHere, "Busy Here", nil)
 		return
 	}
 	defer func() {
 		p.mu.Lock()
-		p.up, p.hangup = 0, nil
+		p.call, p.hangup = nil, nil
 		p.mu.Unlock()
 		p.update(func(s *PhoneState) { s.Talking = false })
 	}()
@@ -311,6 +305,42 @@ func (p *Phone) takeCall(d *diago.DialogServerSession) {
 	// The reader waits on the socket until it is closed.
 	_ = d.DialogMedia.Close()
 	audio.Wait()
+}
+
+// seize makes d the phone's one call, unless another is up. A call that the far
+// side no longer knows, as after a crash of the dialer, gives way.
+func (p *Phone) seize(d *diago.DialogServerSession, hangup context.CancelFunc) bool {
+	for range 2 {
+		p.mu.Lock()
+		old := p.call
+		if old == nil {
+			p.call, p.hangup = d, hangup
+		}
+		p.mu.Unlock()
+		if old == nil {
+			return true
+		}
+		if !forgotten(old) {
+			return false
+		}
+		p.log.Info("the far side forgot the phone's call", "extension", p.cfg.Extension)
+		p.Hangup()
+		ctx, cancel := context.WithTimeout(d.Context(), 3*time.Second)
+		err := p.Await(ctx, func(s PhoneState) bool { return !s.Talking })
+		cancel()
+		if err != nil {
+			return false
+		}
+	}
+	return false
+}
+
+// forgotten asks the far side by OPTIONS inside the dialog (RFC 3261 11).
+func forgotten(d *diago.DialogServerSession) bool {
+	ctx, cancel := context.WithTimeout(d.Context(), time.Second)
+	defer cancel()
+	res, err := d.Do(ctx, sip.NewRequest(sip.OPTIONS, d.RemoteContact().Address))
+	return err == nil && res.StatusCode == sip.StatusCallTransactionDoesNotExists
 }
 
 // speak sends the phone's speech in a loop; diago's writer keeps the pace.

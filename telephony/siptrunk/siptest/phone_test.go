@@ -116,6 +116,23 @@ func TestPhoneTurnsASecondCallAway(t *testing.T) {
 	first.do(sip.BYE, res, nil)
 }
 
+func TestPhoneLetsGoOfACallTheDialerForgot(t *testing.T) {
+	t.Parallel()
+	p := startPhone(t, PhoneConfig{Extension: "1001"})
+	from := newCaller(t)
+	from.dial(t, p.Addr(), "1001").answered()
+	await(t, p, "call up", func(s PhoneState) bool { return s.Talking })
+	from.forget()
+	next := from.dial(t, p.Addr(), "1001")
+	res := next.answered()
+	await(t, p, "second call up", func(s PhoneState) bool {
+		return s.Talking && s.Calls == 2 && s.MostCalls == 1 && s.Refused == 0
+	})
+	if got := next.do(sip.BYE, res, nil).StatusCode; got != 200 {
+		t.Errorf("BYE got %d", got)
+	}
+}
+
 func TestPhoneSurvivesHoldAndOddRequests(t *testing.T) {
 	t.Parallel()
 	p := startPhone(t, PhoneConfig{Extension: "1001", ToneHz: 700})
