@@ -169,9 +169,15 @@ type desk struct {
 	attached chan *agents.Desktop
 }
 
-func (d *desk) serve(ctx context.Context) {
-	ctx, stop := context.WithCancel(ctx)
+// serve ends when the client goes, is closed, or the server shuts down.
+func (d *desk) serve(closing context.Context) {
+	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
+	// Cancelling a read would cut the connection before the farewell.
+	defer context.AfterFunc(closing, func() {
+		d.conn.Close(websocket.StatusGoingAway, "the dialer is shutting down")
+		stop()
+	})()
 	var group sync.WaitGroup
 	for _, part := range []func(context.Context){d.read, d.work, d.write} {
 		group.Go(func() {
@@ -312,9 +318,6 @@ func (d *desk) write(ctx context.Context) {
 			}
 			continue
 		case <-ctx.Done():
-			if d.s.closing.Err() != nil {
-				d.conn.Close(websocket.StatusGoingAway, "the dialer is shutting down")
-			}
 			return
 		}
 		if err := d.send(ctx, out); err != nil {

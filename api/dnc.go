@@ -71,7 +71,7 @@ func (s *Server) routeDNC() {
 	}, func(ctx context.Context, in *struct{ Body DNCAdd }) (*created[DNCView], error) {
 		number, err := compliance.ParseNumber(in.Body.Number, in.Body.Region)
 		if err != nil {
-			return nil, dialer.Fieldf("number", "%s", err)
+			return nil, fieldError("number", err)
 		}
 		source := in.Body.Source
 		if source == "" {

@@ -175,7 +175,7 @@ func (s *Server) createLead(ctx context.Context, in *struct {
 	}
 	number, err := compliance.ParseNumber(in.Body.Number, region)
 	if err != nil {
-		return nil, dialer.Fieldf("number", "%s", err)
+		return nil, fieldError("number", err)
 	}
 	if _, err := time.LoadLocation(in.Body.Zone); err != nil || strings.EqualFold(in.Body.Zone, "local") {
 		return nil, dialer.Fieldf("time_zone", "%q is not an IANA time zone, such as America/New_York", clip(in.Body.Zone, 60))

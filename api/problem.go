@@ -207,6 +207,15 @@ func collect(err error, found []*dialer.Error) []*dialer.Error {
 	return found
 }
 
+// fieldError places a refusal at a field of the body.
+func fieldError(field string, err error) error {
+	var refusal *dialer.Error
+	if !errors.As(err, &refusal) {
+		return err
+	}
+	return &dialer.Error{Code: refusal.Code, Field: field, Message: refusal.Message}
+}
+
 // writeProblem sends p from outside of huma.
 func writeProblem(w http.ResponseWriter, r *http.Request, p *Problem) {
 	if p.Instance == "" {
