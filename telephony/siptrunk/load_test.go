@@ -139,6 +139,11 @@ func TestNothingLeaksOver300Calls(t *testing.T) {
 		t.Errorf("outcomes %v", count)
 	}
 	awaitFree(t, e)
+	select {
+	case <-e.work.idle():
+	case <-time.After(patience):
+		t.Fatal("some call's work goes on")
+	}
 	if n := r.left(); n != 0 {
 		t.Errorf("the far end believes %d calls to be up", n)
 	}
@@ -153,6 +158,8 @@ func TestNothingLeaksOver300Calls(t *testing.T) {
 	if len(e.dialogs) != 0 || len(e.calls) != 0 {
 		t.Errorf("%d dialogs and %d calls are kept", len(e.dialogs), len(e.calls))
 	}
+	e.sock.peers.mu.Lock()
+	defer e.sock.peers.mu.Unlock()
 	if n := len(e.sock.peers.others); n != 0 {
 		t.Errorf("%d hosts are still admitted", n)
 	}
