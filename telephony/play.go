@@ -20,15 +20,9 @@ const playLate = 3 * FrameDuration
 // or with the leg's write error.
 func Play(ctx context.Context, leg Leg, c Clip) (played time.Duration, err error) {
 	due := time.Now()
-	timer := time.NewTimer(0)
-	defer timer.Stop()
 	for rest := c.Samples; ; {
-		select {
-		case <-ctx.Done():
-			return played, ctx.Err()
-		case <-leg.Done():
-			return played, ErrLegEnded
-		case <-timer.C:
+		if err := until(ctx, leg, due); err != nil {
+			return played, err
 		}
 		if len(rest) == 0 {
 			return played, nil
@@ -45,6 +39,30 @@ func Play(ctx context.Context, leg Leg, c Clip) (played time.Duration, err error
 			due = now
 		}
 		due = due.Add(FrameDuration)
-		timer.Reset(due.Sub(now))
+	}
+}
+
+// until waits for a time; it fails when ctx or the leg ends first.
+func until(ctx context.Context, leg Leg, due time.Time) error {
+	wait := time.Until(due)
+	if wait <= 0 {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-leg.Done():
+			return ErrLegEnded
+		default:
+			return nil
+		}
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-leg.Done():
+		return ErrLegEnded
+	case <-timer.C:
+		return nil
 	}
 }

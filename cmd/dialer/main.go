@@ -14,6 +14,8 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+
+	"dialer/telephony/siptrunk/siptest"
 )
 
 // commands is the command line; each field is a command with its flags.
@@ -43,6 +45,7 @@ type exitError int
 func (e exitError) Error() string { return fmt.Sprintf("exit %d", int(e)) }
 
 func main() {
+	siptest.SetLibraryLogger(slog.New(slog.DiscardHandler)) // the phones of demo: their log would spoil the screen
 	stop := make(chan os.Signal, 4)
 	signal.Notify(stop, os.Interrupt, syscall.SIGTERM)
 	t := &terminal{out: os.Stdout, err: os.Stderr, in: os.Stdin, env: os.LookupEnv, stop: stop}
