@@ -1,0 +1,76 @@
+package siptrunk
+
+import (
+	"context"
+	"sync"
+
+	"github.com/emiago/sipgo/sip"
+
+	"dialer/telephony"
+)
+
+// answers are the 2xx of one call. They outlive the call by the 32 s in which
+// sipgo hears of repeated ones, so they hold nothing else of it.
+type answers struct {
+	e    *Endpoint
+	peer peer
+
+	mu   sync.Mutex
+	acks map[string]*sip.Request // by To tag, to be repeated
+}
+
+// ack confirms the 2xx that made a dialog and keeps the ACK to repeat it.
+func (a *answers) ack(d *dialog, invite *sip.Request) {
+	ack := d.ack(invite.CSeq().SeqNo)
+	a.mu.Lock()
+	a.acks[d.tag] = ack
+	a.mu.Unlock()
+}
+
+// repeated handles a 2xx after the first: the same again, whose ACK was lost,
+// or that of another fork, which is ended (RFC 3261 13.2.2.4).
+func (a *answers) repeated(invite *sip.Request, res *sip.Response) {
+	a.mu.Lock()
+	ack, known := a.acks[toTag(res)]
+	full := len(a.acks) > 32
+	a.mu.Unlock()
+	switch {
+	case known:
+		a.e.send(ack)
+	case !full:
+		d := a.e.newDialog(context.Background(), a.peer, invite, res)
+		a.ack(d, invite)
+		a.e.bye(d, telephony.CauseNormal)
+	}
+}
+
+// An inbox holds provisional responses until the call's goroutine takes them.
+type inbox struct {
+	signal chan struct{}
+
+	mu    sync.Mutex
+	queue []*sip.Response
+}
+
+// maxQueued bounds what a peer can make us keep; provisionals repeat.
+const maxQueued = 256
+
+func (b *inbox) put(res *sip.Response) {
+	b.mu.Lock()
+	if len(b.queue) < maxQueued {
+		b.queue = append(b.queue, res)
+	}
+	b.mu.Unlock()
+	select {
+	case b.signal <- struct{}{}:
+	default:
+	}
+}
+
+func (b *inbox) take() []*sip.Response {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	q := b.queue
+	b.queue = nil
+	return q
+}
