@@ -56,7 +56,7 @@ const (
 		WHERE id = $1 AND state = 'claimed' AND claim_slot = $2 AND claim_epoch = $3`
 	sqlLeadsLeft = `SELECT state, CASE WHEN state = 'dialable' AND due <= $2 THEN '' ELSE why END AS why,
 			state = 'dialable' AND due <= $2 AS due_now, count(*), min(due)
-		FROM leads WHERE campaign_id = $1 GROUP BY 1, 2, 3`
+		FROM leads WHERE campaign_id = $1 AND list_id IN (SELECT id FROM lists WHERE campaign_id = $1) GROUP BY 1, 2, 3`
 	sqlGetLead        = `SELECT to_jsonb(leads) FROM leads WHERE id = $1 AND ($2 = '' OR list_id = $2)`
 	sqlLeadByExternal = `SELECT to_jsonb(leads) FROM leads WHERE list_id = $1 AND external_id = $2 ORDER BY id LIMIT 2`
 	sqlCreateLead     = `INSERT INTO leads (id, list_id, campaign_id, external_id, number, zone, fields, priority, state, due)
