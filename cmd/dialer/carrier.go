@@ -20,7 +20,7 @@ type carrierCmd struct {
 	Seed       uint64        `help:"The same seed, number and attempt always meet the same behaviour." default:"1"`
 	Speed      float64       `help:"Divides the times of ringing, talking and recording." default:"1"`
 	Ledger     string        `help:"Append what happens to each call to this file, as JSON lines." type:"path" placeholder:"FILE"`
-	RTPPorts   string        `name:"rtp-ports" help:"UDP ports for audio." default:"20000-29999"`
+	RTPPorts   string        `name:"rtp-ports" help:"UDP ports for audio." default:"30000-39999"`
 	User       string        `help:"Ask callers for this user by digest authentication."`
 	Password   string        `help:"The user's password." env:"DIALER_CARRIER_PASSWORD"`
 	Allow      []string      `help:"Take calls from these networks only (192.0.2.0/24); others get 403." placeholder:"CIDR"`

@@ -15,7 +15,7 @@ func TestCarrierRefusesBadFlags(t *testing.T) {
 	if err := os.WriteFile(bad, []byte("groups:\n  - {kind: alien, share: 1}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	good := carrierCmd{Listen: "127.0.0.1:0", Speed: 1, RTPPorts: "20000-29999"}
+	good := carrierCmd{Listen: "127.0.0.1:0", Speed: 1, RTPPorts: "30000-39999"}
 	for want, change := range map[string]func(*carrierCmd){
 		"--password without --user":   func(c *carrierCmd) { c.Password = "x" },
 		"--rtp-ports":                 func(c *carrierCmd) { c.RTPPorts = "9" },
@@ -47,7 +47,7 @@ func TestCarrierTellsItsAddressAndSumsUp(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := carrierCmd{Listen: "127.0.0.1:0", Speed: 1, RTPPorts: "20000-29999", Every: 100 * time.Millisecond}
+			c := carrierCmd{Listen: "127.0.0.1:0", Speed: 1, RTPPorts: "30000-39999", Every: 100 * time.Millisecond}
 			interrupt := stop(&c)
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 			defer cancel()

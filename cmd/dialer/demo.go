@@ -254,16 +254,13 @@ func (d *demo) seatAgent(ctx, far, desk context.Context, i int) error {
 	}, nil); err != nil {
 		return err
 	}
-	var session struct {
-		Token string `json:"token"`
-	}
-	if err := newAPIClient(d.svc.httpAddr, "").post(ctx, "/v1/sessions", map[string]any{"name": name, "password": demoPassword}, &session); err != nil {
-		return err
-	}
 	perLife := func(s float64) time.Duration { return time.Duration(s * float64(time.Second) / d.cmd.Speed) }
 	sim := &simAgent{
-		name: name, token: session.Token, phone: phone, base: "ws://" + d.svc.httpAddr, log: d.log,
+		name: name, phone: phone, base: "ws://" + d.svc.httpAddr, log: d.log,
 		talk: perLife(90), wrapUp: perLife(12), rnd: rand.New(rand.NewPCG(d.cmd.Seed, uint64(i))),
+	}
+	if sim.token, err = logIn(ctx, d.svc.httpAddr, name, demoPassword); err != nil {
+		return err
 	}
 	d.desks.Go(func() {
 		if err := sim.run(desk); err != nil {

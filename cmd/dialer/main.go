@@ -23,6 +23,7 @@ type commands struct {
 	Serve   serveCmd   `cmd:"" help:"Run the dialer."`
 	Demo    demoCmd    `cmd:"" help:"Run a whole contact centre on this machine: dialer, carrier, people and agents."`
 	Carrier carrierCmd `cmd:"" help:"Run a simulated carrier that speaks real SIP and RTP, to test any dialer."`
+	Agent   agentCmd   `cmd:"" help:"Run a simulated agent: a SIP phone with audio and someone at the desktop."`
 	Config  configCmd  `cmd:"" help:"Look at the configuration."`
 	Migrate migrateCmd `cmd:"" help:"Bring the database to this version's schema."`
 	User    userCmd    `cmd:"" help:"People who may log in."`

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -27,6 +28,13 @@ type simAgent struct {
 	wrapUp      time.Duration // mean
 	log         *slog.Logger
 	rnd         *rand.Rand
+	tell        func(format string, args ...any) // what happens, for people; may be nil
+}
+
+func (a *simAgent) say(format string, args ...any) {
+	if a.tell != nil {
+		a.tell(format, args...)
+	}
 }
 
 // deskMessage is what comes down the agent's websocket.
@@ -111,11 +119,13 @@ func (a *simAgent) work(ctx context.Context) error {
 			if err := json.Unmarshal(m.Pop, &pop); err != nil {
 				return fmt.Errorf("screen pop: %w", err)
 			}
+			a.say("screen pop: %s %v", pop.Number, pop.Fields)
 		case agents.PreviewAsked:
 			if err := send(map[string]any{"command": "preview_dial", "call_id": m.Call}); err != nil {
 				return err
 			}
 		case agents.StateChanged:
+			a.say("%s", strings.ReplaceAll(string(m.State), "_", " "))
 			if m.State == agents.Talking {
 				after := time.Duration((0.5 + a.rnd.Float64()) * float64(a.talk))
 				goodbye = time.AfterFunc(after, func() { send(map[string]any{"command": "hangup"}) })
@@ -126,8 +136,10 @@ func (a *simAgent) work(ctx context.Context) error {
 			if !pause(ctx, time.Duration((0.5+a.rnd.Float64())*float64(a.wrapUp))) {
 				return nil
 			}
+			code := a.disposition(pop)
+			a.say("call ended (%s): disposition %s", m.Reason, code)
 			if err := send(map[string]any{
-				"command": "dispose", "call_id": m.Call, "code": a.disposition(pop), "then": agents.Ready,
+				"command": "dispose", "call_id": m.Call, "code": code, "then": agents.Ready,
 				"note": "Spoke with " + pop.Fields["First name"],
 			}); err != nil {
 				return err

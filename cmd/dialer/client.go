@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// apiClient speaks to the API as any program of a user's would: the demo uses
-// nothing that a user has not.
+// apiClient speaks to the API as any program of a user's would: the demo and
+// the simulated agent use nothing that a user has not.
 type apiClient struct {
 	base, token string
 	http        http.Client
@@ -73,4 +73,13 @@ func (c *apiClient) post(ctx context.Context, path string, body, out any) error 
 
 func (c *apiClient) get(ctx context.Context, path string, out any) error {
 	return c.call(ctx, http.MethodGet, path, "", nil, out)
+}
+
+// logIn returns the session token of a user.
+func logIn(ctx context.Context, addr, name, password string) (string, error) {
+	var session struct {
+		Token string `json:"token"`
+	}
+	err := newAPIClient(addr, "").post(ctx, "/v1/sessions", map[string]any{"name": name, "password": password}, &session)
+	return session.Token, err
 }
