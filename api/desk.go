@@ -310,6 +310,12 @@ func (d *desk) write(ctx context.Context) {
 				return
 			}
 		case <-ping.C:
+			// Waiting for a call is work: an open desktop keeps its session alive,
+			// and a credential that was taken away ends it without a command.
+			if !d.s.still(ctx, d.who) {
+				d.conn.Close(closeOver, "your session has ended: log in again")
+				return
+			}
 			pong, done := context.WithTimeout(ctx, pongWithin)
 			err := d.conn.Ping(pong)
 			done()

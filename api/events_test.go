@@ -214,6 +214,9 @@ func TestAbandonReport(t *testing.T) {
 	if !strings.Contains(string(csv.body), "abandoned_call,cal_2,+12025550143") || !strings.HasPrefix(csv.Header.Get("Content-Type"), "text/csv") {
 		t.Errorf("CSV %s", csv.body)
 	}
+	if text := h.want(200, dialer.RoleCompliance, http.MethodGet, path+"&format=text", nil); !strings.Contains(string(text.body), "1/3 = 33.3333 %") {
+		t.Errorf("text %s", text.body)
+	}
 	calls := into[Page[CallView]](h, h.want(200, dialer.RoleCompliance, http.MethodGet,
 		"/v1/reports/abandon/calls?class=abandoned_msg&campaign="+string(c.ID), nil))
 	if len(calls.Items) != 1 || calls.Items[0].ID != "cal_2" {
