@@ -46,13 +46,6 @@ type faults struct {
 	extra int // people who answered before the test
 }
 
-// answered puts answered calls behind the campaign.
-func (f *faults) answered(n int) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.extra = n
-}
-
 func (f *faults) set(err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -146,11 +139,18 @@ func settings(mode campaign.Mode) campaign.Settings {
 	}
 }
 
-// open starts the engine with a campaign and leads, in a bubble.
+// open starts the engine with a new campaign and leads, in a bubble.
 func open(t *testing.T, set campaign.Settings, leads int, script func(telephony.Invite) simtrunk.Behaviour) *house {
 	t.Helper()
+	return openAfter(t, 0, set, leads, script)
+}
+
+// openAfter is open for a campaign of which so many calls were answered before,
+// so that it may be past its warm-up.
+func openAfter(t *testing.T, answered int, set campaign.Settings, leads int, script func(telephony.Invite) simtrunk.Behaviour) *house {
+	t.Helper()
 	h := &house{t: t, store: memstore.New(), phones: simtrunk.NewStations(), ended: make(chan struct{}), pops: map[dialer.AgentID][]campaign.ScreenPop{}}
-	h.faults = &faults{Store: h.store}
+	h.faults = &faults{Store: h.store, extra: answered}
 	h.trunk = simtrunk.New(script)
 	if mistakes := set.Validate(); mistakes != nil {
 		t.Fatal(mistakes)
