@@ -68,6 +68,7 @@ func (a *attempt) run() {
 	outcome := OutcomeFailed
 	defer func() {
 		if p := recover(); p != nil {
+			outcome = OutcomeFailed
 			a.log.Error("a call failed by a fault of the program: please report it", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 			a.s.panicked()
 		}

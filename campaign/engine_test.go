@@ -43,7 +43,8 @@ type faults struct {
 	*memstore.Store
 	mu    sync.Mutex
 	away  error
-	extra int // people who answered before the test
+	extra int  // people who answered before the test
+	bug   bool // the next save panics
 }
 
 func (f *faults) set(err error) {
@@ -56,6 +57,17 @@ func (f *faults) now() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.away
+}
+
+func (f *faults) UpdateCall(c campaign.Call, facts ...dialer.Fact) {
+	f.mu.Lock()
+	bug := f.bug
+	f.bug = false
+	f.mu.Unlock()
+	if bug {
+		panic("a bug")
+	}
+	f.Store.UpdateCall(c, facts...)
 }
 
 func (f *faults) OpenCampaigns(ctx context.Context) ([]campaign.Campaign, error) {

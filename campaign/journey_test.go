@@ -172,8 +172,12 @@ func TestDoNotCallWhileInTheHopper(t *testing.T) {
 		if err := h.store.AddDNC(t.Context(), "", "+12025550001", "test", time.Now()); err != nil {
 			t.Fatal(err)
 		}
-		if n := h.sched.CancelNumber("+12025550000"); n != 1 {
-			t.Errorf("%d attempts were given up, want the one that rings", n)
+		if err := h.store.AddDNC(t.Context(), "", "+12025550000", "test", time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		if c := h.call(0); c.Outcome != campaign.OutcomeCancelled {
+			t.Errorf("a second later it still rings: %s", c.State)
 		}
 		time.Sleep(3 * time.Minute)
 		called := map[dialer.Number]campaign.Outcome{}
@@ -414,6 +418,57 @@ func TestOutsideTheHours(t *testing.T) {
 		time.Sleep(time.Hour)
 		if n := len(h.store.Calls()); n == 0 {
 			t.Errorf("nothing was called after 20:00: %s", h.why())
+		}
+	})
+}
+
+// The message and the wish of the person need no database.
+func TestMessageAndOptOutWhileTheDatabaseIsAway(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := openAfter(t, 50, settings(campaign.Power), 1, func(inv telephony.Invite) simtrunk.Behaviour {
+			b := person(inv)
+			b.Digits = []simtrunk.Press{{After: 3 * time.Second, Key: '9'}}
+			return b
+		})
+		h.agent("agt_1", sale)
+		time.Sleep(3 * time.Second)
+		h.faults.set(errors.New("connection refused"))
+		if err := h.registry.SetNotReady("agt_1", "break"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Second)
+		c := h.call(0)
+		if wait := c.MessageStartAt.Sub(c.AnsweredAt); c.MessageStartAt.IsZero() || wait > 2020*time.Millisecond {
+			t.Errorf("the message began %s after the answer", wait)
+		}
+		if n := h.trunk.Stats().InUse; n != 0 || c.State == campaign.Ended {
+			t.Errorf("%d legs up, call %s: want the person gone and the attempt open until the wish is saved", n, c.State)
+		}
+		h.faults.set(nil)
+		time.Sleep(10 * time.Second)
+		c = h.call(0)
+		dnc, _ := h.store.DNCOf(t.Context(), "cmp_1", []dialer.Number{c.To})
+		if dnc[c.To] != "global" || c.State != campaign.Ended || c.OptOutAt.IsZero() {
+			t.Errorf("list %q, call %s, opted out %v", dnc[c.To], c.State, c.OptOutAt)
+		}
+	})
+}
+
+// A fault of the program in a call ends that call and nothing else.
+func TestPanicEndsOneCall(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := open(t, settings(campaign.Progressive), 2, person)
+		h.agent("agt_1", sale)
+		time.Sleep(3 * time.Second) // it rings
+		h.faults.mu.Lock()
+		h.faults.bug = true // in the save of its answer
+		h.faults.mu.Unlock()
+		time.Sleep(time.Minute)
+		if c := h.call(0); c.Class != compliance.ClassAbandonedSilent || c.State != campaign.Ended {
+			t.Errorf("the broken call is %s %s", c.State, c.Outcome)
+		}
+		if c := h.call(1); c.Disposition != "SALE" {
+			t.Errorf("the next call came to %s %q", c.Outcome, c.Disposition)
 		}
 	})
 }

@@ -104,8 +104,8 @@ func (r *runner) messageClip() *telephony.Clip {
 	return r.clip
 }
 
-// giveUpUnanswered cancels every attempt that is not answered and, if told,
-// only those for which keep says so.
+// giveUpUnanswered cancels those attempts that are not answered yet and that
+// which picks, and returns how many.
 func (r *runner) giveUpUnanswered(why error, which func(*attempt) bool) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -20,9 +20,10 @@ import (
 const (
 	tick       = 200 * time.Millisecond
 	tallyEvery = 5 * time.Second
-	ownEvery   = 5 * time.Second // an agent's own callbacks, while they are ready
-	doneEvery  = 5 * time.Second // whether any lead is left
-	storeLimit = 5 * time.Second // for one call of the store
+	ownEvery   = 5 * time.Second        // an agent's own callbacks, while they are ready
+	doneEvery  = 5 * time.Second        // whether any lead is left
+	heedEvery  = 800 * time.Millisecond // do-not-call lists, for what rings
+	storeLimit = 5 * time.Second        // for one call of the store
 )
 
 // A phase is where an attempt is, as the pacer and the wallboard see it.
@@ -55,6 +56,7 @@ type runner struct {
 	polledAt  time.Time
 	doneAt    time.Time
 	ownLooked time.Time
+	heeded    time.Time
 	ownAt     map[dialer.AgentID]time.Time
 	recorded  pacing.Decision // the last one in the log
 	recordAt  time.Time
@@ -180,12 +182,42 @@ func (r *runner) step(now time.Time) {
 	if err := r.giveUpLeads(context.WithoutCancel(dialing)); err != nil {
 		r.storeFailed(err)
 	}
+	if err := r.heed(dialing, now); err != nil && dialing.Err() == nil {
+		r.storeFailed(err)
+	}
 	if open {
 		r.dial(dialing, c, counts, now)
 	}
 	r.mu.Lock()
 	r.hopped = len(r.hopper.leads)
 	r.mu.Unlock()
+}
+
+// heed gives up what is not answered yet to numbers that were put on a
+// do-not-call list meanwhile, within a second whoever put them there.
+func (r *runner) heed(ctx context.Context, now time.Time) error {
+	if now.Sub(r.heeded) < heedEvery {
+		return nil
+	}
+	r.heeded = now
+	var numbers []dialer.Number
+	r.mu.Lock()
+	for a := range r.attempts {
+		if a.phase == phaseStarting || a.phase == phaseRinging {
+			numbers = append(numbers, a.lead.Number)
+		}
+	}
+	r.mu.Unlock()
+	if len(numbers) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, storeLimit)
+	defer cancel()
+	forbidden, err := r.s.cfg.Store.DNCOf(ctx, r.id, numbers)
+	if len(forbidden) > 0 {
+		r.giveUpUnanswered(errOptedOut, func(a *attempt) bool { return forbidden[a.lead.Number] != "" })
+	}
+	return err
 }
 
 // dial places the calls that are due.
