@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"strings"
@@ -109,18 +110,26 @@ type cutter struct{ armed atomic.Int32 }
 
 type cutConn struct {
 	net.Conn
-	c *cutter
+	c   *cutter
+	cut atomic.Bool
 }
 
-func (c cutConn) Write(b []byte) (int, error) {
-	n, err := c.Conn.Write(b)
+func (c *cutConn) Write(b []byte) (int, error) {
 	if bytes.Contains(b, []byte("commit")) {
 		for left := c.c.armed.Load(); left > 0; left = c.c.armed.Load() {
 			if c.c.armed.CompareAndSwap(left, left-1) {
-				c.Conn.(*net.UnixConn).CloseRead()
+				c.cut.Store(true)
 				break
 			}
 		}
+	}
+	return c.Conn.Write(b)
+}
+
+func (c *cutConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if c.cut.Load() {
+		return 0, io.ErrUnexpectedEOF
 	}
 	return n, err
 }
@@ -133,7 +142,7 @@ func cuttable(t *testing.T) (*DB, *cutter) {
 		dial := cfg.ConnConfig.DialFunc
 		cfg.ConnConfig.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
 			conn, err := dial(ctx, network, addr)
-			return cutConn{conn, &c}, err
+			return &cutConn{Conn: conn, c: &c}, err
 		}
 	})
 	return db, &c

@@ -46,7 +46,8 @@ func start(t *testing.T, dir string) *private.Server {
 	return s
 }
 
-func exec1(t *testing.T, url, query string) string {
+// query1 runs a statement and returns the text it gives, if any.
+func query1(t *testing.T, url, query string) string {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), url)
 	if err != nil {
@@ -76,8 +77,8 @@ func folder(t *testing.T) string {
 func TestStartAgain(t *testing.T) {
 	dir := folder(t)
 	s := start(t, dir)
-	exec1(t, s.URL(), `CREATE TABLE kept AS SELECT 'yes' AS word`)
-	if got := exec1(t, s.URL(), `SELECT current_setting('listen_addresses') || current_setting('fsync')`); got != "on" {
+	query1(t, s.URL(), `CREATE TABLE kept AS SELECT 'yes' AS word`)
+	if got := query1(t, s.URL(), `SELECT current_setting('listen_addresses') || current_setting('fsync')`); got != "on" {
 		t.Errorf("listen_addresses and fsync are %q, want none and on", got)
 	}
 	if _, err := private.Start(t.Context(), private.Options{Dir: dir}); !errors.Is(err, private.ErrInUse) {
@@ -95,9 +96,17 @@ func TestStartAgain(t *testing.T) {
 		t.Error("Find found a server that was stopped")
 	}
 	again := start(t, dir)
-	defer again.Stop()
-	if got := exec1(t, again.URL(), `SELECT word FROM kept`); got != "yes" {
+	if got := query1(t, again.URL(), `SELECT word FROM kept`); got != "yes" {
 		t.Errorf("after a second start the table holds %q", got)
+	}
+	again.Stop()
+
+	if err := os.WriteFile(filepath.Join(dir, "data", "PG_VERSION"), []byte("11\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err = private.Start(t.Context(), private.Options{Dir: dir})
+	if err == nil || !strings.Contains(err.Error(), "PostgreSQL 11") || !strings.Contains(err.Error(), "pg_dump") {
+		t.Errorf("data of another version: %v, want both versions and the remedy", err)
 	}
 }
 
@@ -130,7 +139,7 @@ func TestKilled(t *testing.T) {
 			t.Fatalf("round %d: %s", round, failed.String())
 		}
 		if round == 0 {
-			exec1(t, said.String(), `CREATE TABLE kept AS SELECT 'yes' AS word`)
+			query1(t, said.String(), `CREATE TABLE kept AS SELECT 'yes' AS word`)
 		}
 		pid := child.Process.Pid
 		if victim == "server" {
@@ -149,23 +158,11 @@ func TestKilled(t *testing.T) {
 		child.Wait()
 		began := time.Now()
 		s := start(t, dir)
-		if got := exec1(t, s.URL(), `SELECT word FROM kept`); got != "yes" {
+		if got := query1(t, s.URL(), `SELECT word FROM kept`); got != "yes" {
 			t.Errorf("round %d: the table holds %q", round, got)
 		}
 		t.Logf("killed %s: up again after %v", victim, time.Since(began))
 		s.Stop()
-	}
-}
-
-func TestOtherVersion(t *testing.T) {
-	dir := folder(t)
-	start(t, dir).Stop()
-	if err := os.WriteFile(filepath.Join(dir, "data", "PG_VERSION"), []byte("11\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	_, err := private.Start(t.Context(), private.Options{Dir: dir})
-	if err == nil || !strings.Contains(err.Error(), "PostgreSQL 11") || !strings.Contains(err.Error(), "pg_dump") {
-		t.Errorf("data of another version: %v, want both versions and the remedy", err)
 	}
 }
 
@@ -179,7 +176,7 @@ func TestNothingInstalled(t *testing.T) {
 func TestLongPath(t *testing.T) {
 	s := start(t, filepath.Join(folder(t), strings.Repeat("long", 25)))
 	defer s.Stop()
-	if got := exec1(t, s.URL(), `SELECT 'up'`); got != "up" {
+	if got := query1(t, s.URL(), `SELECT 'up'`); got != "up" {
 		t.Error(got)
 	}
 }
