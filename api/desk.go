@@ -287,23 +287,25 @@ func (d *desk) write(ctx context.Context) {
 	ping := time.NewTicker(pingEvery)
 	defer ping.Stop()
 	var messages <-chan agents.Message
+	loggedOut := false // was the last that the messages said
 	for {
 		var out any
 		select {
 		case out = <-d.answers:
 		case desktop := <-d.attached:
-			messages = desktop.Messages()
+			messages, loggedOut = desktop.Messages(), false
 			continue
 		case m, ok := <-messages:
 			if !ok {
 				messages = nil
-				if d.s.agents.State(d.agent).State != agents.LoggedOut {
+				if !loggedOut {
 					d.conn.Close(closeTooSlow, "you read too slowly: connect again")
 					return
 				}
 				continue // logged out; a login may follow
 			}
 			out = m
+			loggedOut = m.Kind == agents.StateChanged && m.State == agents.LoggedOut
 			if m.Kind == agents.Replaced {
 				d.send(ctx, out)
 				d.conn.Close(closeOver, "another desktop took over")

@@ -90,7 +90,8 @@ type miss struct {
 }
 
 const (
-	freeMisses = 3               // wrong passwords before there is a wait
+	freeMisses = 3               // wrong passwords of an account before there is a wait
+	freeHouse  = 30              // and of an address, behind which a whole floor may sit
 	longestBar = 5 * time.Minute // the wait doubles from one second to this
 	maxMisses  = 10_000          // entries kept
 	forgetMiss = 30 * time.Minute
@@ -107,6 +108,12 @@ func newGate() (*gate, error) {
 		misses:  map[string]*miss{},
 	}, nil
 }
+
+// The keys under which misses are counted begin so.
+const (
+	accountKey = "account "
+	addressKey = "address "
+)
 
 // barred tells how long the account or the address must still wait.
 func (g *gate) barred(now time.Time, keys ...string) time.Duration {
@@ -165,7 +172,11 @@ func (g *gate) missed(now time.Time, keys ...string) {
 			g.misses[k] = m
 		}
 		m.count++
-		if over := m.count - freeMisses; over > 0 {
+		free := freeMisses
+		if strings.HasPrefix(k, addressKey) {
+			free = freeHouse
+		}
+		if over := m.count - free; over > 0 {
 			m.until = now.Add(min(time.Second<<min(over-1, 16), longestBar))
 		}
 	}

@@ -8,10 +8,12 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humachi"
@@ -165,7 +167,7 @@ func (s *Server) Run(ctx context.Context) error { return s.follow(ctx) }
 
 func (s *Server) route() {
 	r := chi.NewRouter()
-	r.Use(s.identify, s.recover)
+	r.Use(s.identify, s.recover, s.wellFormed)
 	r.NotFound(func(w http.ResponseWriter, r *http.Request) {
 		writeProblem(w, r, refuse(http.StatusNotFound, "there is no %s: the routes are in /v1/openapi.yaml", clip(r.URL.Path, 100)))
 	})
@@ -247,6 +249,21 @@ func (s *Server) identify(next http.Handler) http.Handler {
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Cache-Control", "no-store")
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), requestKey, id)))
+	})
+}
+
+// wellFormed refuses addresses and keys that are not text: the database keeps
+// UTF-8 without NUL.
+func (s *Server) wellFormed(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		query, err := url.QueryUnescape(r.URL.RawQuery)
+		for _, text := range []string{r.URL.Path, query, r.Header.Get("Idempotency-Key")} {
+			if err != nil || !utf8.ValidString(text) || strings.ContainsRune(text, 0) {
+				writeProblem(w, r, refuse(http.StatusBadRequest, "the address or the Idempotency-Key is not UTF-8 text without NUL"))
+				return
+			}
+		}
+		next.ServeHTTP(w, r)
 	})
 }
 

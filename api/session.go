@@ -176,7 +176,7 @@ func (s *Server) routeSessions() {
 		Peer
 	}) (*bodyOf[SessionView], error) {
 		now := s.now()
-		account, address := "account "+strings.ToLower(in.Body.Name), "address "+in.address
+		account, address := accountKey+strings.ToLower(in.Body.Name), addressKey+in.address
 		if wait := s.gate.barred(now, account, address); wait > 0 {
 			return nil, refuse(http.StatusTooManyRequests, "too many wrong passwords: wait %d s", int(math.Ceil(wait.Seconds())))
 		}

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	stdjson "encoding/json"
 	"errors"
 	"fmt"
@@ -18,8 +19,8 @@ const maxDepth = 32
 // strict reads JSON as RFC 7493 asks: a key twice, invalid UTF-8, a name in the
 // wrong case and trailing data are refused.
 func strict(data []byte, v any) error {
-	if tooDeep(data) {
-		return fmt.Errorf("nests deeper than %d", maxDepth)
+	if err := fit(data); err != nil {
+		return err
 	}
 	err := json.Unmarshal(data, v, json.RejectUnknownMembers(true))
 	// What a type of ours says of its own text is clearer than its wrapping.
@@ -31,26 +32,35 @@ func strict(data []byte, v any) error {
 	return err
 }
 
-// tooDeep reports whether data nests deeper than maxDepth. Data that is not
-// JSON may be said either way; it is refused by what follows.
-func tooDeep(data []byte) bool {
+var (
+	errDeep = fmt.Errorf("nests deeper than %d", maxDepth)
+	errNUL  = errors.New("has a NUL character (\\u0000), which no text may hold")
+)
+
+// fit refuses what is valid JSON and yet not for us: deep nesting, and NUL,
+// which the database cannot keep. Of what is no JSON it may say anything; that
+// is refused by what follows.
+func fit(data []byte) error {
 	depth, inString := 0, false
 	for i := 0; i < len(data); i++ {
 		switch c := data[i]; {
 		case inString && c == '\\':
+			if bytes.HasPrefix(data[i+1:], []byte("u0000")) {
+				return errNUL
+			}
 			i++
 		case c == '"':
 			inString = !inString
 		case inString:
 		case c == '{', c == '[':
 			if depth++; depth > maxDepth {
-				return true
+				return errDeep
 			}
 		case c == '}', c == ']':
 			depth--
 		}
 	}
-	return false
+	return nil
 }
 
 var jsonFormat = huma.Format{
