@@ -125,7 +125,7 @@ func detect(a *attempt) Outcome {
 	a.save(func(c *Call) {
 		c.AnsweredBy, c.AnsweredBySource = answeredBy(result.Verdict), "amd"
 		c.Verdict, c.VerdictReason = string(result.Verdict), result.Reason
-		c.SpeechStartAt, c.GreetingEndAt, c.DecidedAt = at(result.SpeechStart), at(result.GreetingEnd), at(result.Decided)
+		c.SpeechStartAt, c.GreetingEndAt, c.DecidedAt = at(result.SpeechStart), at(result.GreetingEnd), time.Now()
 	}, dialer.CallClassified{
 		Verdict: string(result.Verdict), DecidedMS: ms(result.Decided), SpeechStartMS: ms(result.SpeechStart),
 		GreetingEndMS: ms(result.GreetingEnd), DetectorReason: result.Reason,
