@@ -61,8 +61,10 @@ func (db *DB) listenOnce(ctx context.Context, away *bool) error {
 	}
 	for hourly := time.Now(); ; {
 		if !time.Now().Before(hourly) {
-			db.housekeeping(ctx)
 			hourly = time.Now().Add(time.Hour)
+			if !db.housekeeping(ctx) {
+				hourly = time.Now().Add(time.Minute)
+			}
 		}
 		last, err := db.LastEvent(ctx) // what was told while we did not listen
 		if err != nil {
@@ -124,12 +126,16 @@ func (db *DB) keepSlot(ctx context.Context) error {
 	return nil
 }
 
-// housekeeping makes the coming partitions and forgets what is old.
-func (db *DB) housekeeping(ctx context.Context) {
+// housekeeping makes the coming partitions and forgets what is old. It reports
+// whether it did.
+func (db *DB) housekeeping(ctx context.Context) bool {
 	if _, err := db.pool.Exec(ctx, sqlMakePartitions, partitionsAhead); err != nil {
 		db.log.Error("database: the partitions of the coming days were not made", "error", err)
+		return false
 	}
 	if _, err := db.pool.Exec(ctx, sqlPurge); err != nil {
 		db.log.Error("database: old rows were not removed", "error", err)
+		return false
 	}
+	return true
 }
