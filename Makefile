@@ -36,7 +36,7 @@ bench: ## every benchmark once, with allocations
 	go test -run '^$$' -bench . -benchmem -benchtime $${BENCHTIME:-1s} ./...
 
 openapi: ## write api/openapi.yaml from the code
-	go test ./api -run TestOpenAPI -update
+	go test ./api -run TestContractIsCommitted -update
 
 clean: ## remove what build and demo made
 	rm -rf bin .dialer
