@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -22,7 +23,7 @@ type Config struct {
 	DataDir string `yaml:"data_dir"`
 	// DatabaseURL of a PostgreSQL 15 to 18; empty means a private one in DataDir.
 	DatabaseURL string `yaml:"database_url" secret:"true"`
-	// Recordings is the folder of recorded calls.
+	// Recordings is the folder of recorded calls; empty means one in DataDir.
 	Recordings string `yaml:"recordings"`
 	// Node is this process's number among those that share a database.
 	Node int `yaml:"node"`
@@ -81,17 +82,33 @@ type TrunkConfig struct {
 // DefaultConfig is what an empty file means.
 func DefaultConfig() Config {
 	return Config{
-		DataDir:    ".dialer",
-		Recordings: filepath.Join(".dialer", "recordings"),
-		Node:       1,
-		Drain:      5 * time.Minute,
-		HTTP:       HTTPConfig{Listen: "127.0.0.1:8080"},
+		DataDir: defaultDataDir(),
+		Node:    1,
+		Drain:   5 * time.Minute,
+		HTTP:    HTTPConfig{Listen: "127.0.0.1:8080"},
 		SIP: SIPConfig{
 			Listen: "0.0.0.0:5060", RTPPorts: "20000-29999", Realm: "dialer",
 			NoResponse: 4 * time.Second, MediaTimeout: 10 * time.Second,
 		},
 		Log: LogConfig{Level: "info", Format: "text"},
 	}
+}
+
+// defaultDataDir is a folder below the current one; as root the system's place
+// for such data, since PostgreSQL runs as an account that may not enter /root.
+func defaultDataDir() string {
+	if os.Geteuid() == 0 {
+		return "/var/lib/dialer"
+	}
+	return ".dialer"
+}
+
+// recordings is the folder of recorded calls.
+func (c Config) recordings() string {
+	if c.Recordings == "" {
+		return filepath.Join(c.DataDir, "recordings")
+	}
+	return c.Recordings
 }
 
 // A Problem is one mistake in the configuration.
@@ -118,9 +135,6 @@ func (c Config) Validate() []Problem {
 	}
 	if c.DataDir == "" {
 		add("data_dir", "name a folder, for instance /var/lib/dialer", "is empty")
-	}
-	if c.Recordings == "" {
-		add("recordings", "name a folder, for instance /var/lib/dialer/recordings", "is empty")
 	}
 	if c.Node < 1 {
 		add("node", "use 1, 2, …: a different one for each process on the same database", "%d is not a node's number", c.Node)

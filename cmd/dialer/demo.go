@@ -37,7 +37,7 @@ type demoCmd struct {
 	Speed   float64       `help:"How much faster than life people answer and talk." default:"4"`
 	Seed    uint64        `help:"Of the people; 0 draws one." default:"0"`
 	Listen  string        `help:"Address of the API." default:"127.0.0.1:0"`
-	DataDir string        `help:"Folder for the demo's database, kept between runs." default:".dialer/demo" type:"path"`
+	DataDir string        `help:"Folder for the demo's database, kept between runs; demo in the dialer's data folder when not given." placeholder:"DIR" type:"path"`
 	Verbose bool          `short:"v" help:"Show the dialer's log."`
 }
 
@@ -55,6 +55,9 @@ func (c *demoCmd) Run(ctx context.Context, t *terminal) error {
 	if c.Agents < 1 || c.Agents > 500 || c.Leads < 1 || c.Leads > 1_000_000 || !(c.Speed > 0) {
 		return errors.New("agents must be 1 to 500, leads 1 to 1000000 and speed above 0")
 	}
+	if c.DataDir == "" {
+		c.DataDir = filepath.Join(defaultDataDir(), "demo")
+	}
 	// With --json the result is all that stands on standard output.
 	out := t.out
 	if c.JSON {
@@ -69,7 +72,7 @@ func (c *demoCmd) Run(ctx context.Context, t *terminal) error {
 	fmt.Fprintln(out, "Starting a private PostgreSQL, the dialer and a simulated carrier …")
 
 	cfg := DefaultConfig()
-	cfg.DataDir, cfg.Recordings = c.DataDir, filepath.Join(c.DataDir, "recordings")
+	cfg.DataDir = c.DataDir
 	cfg.HTTP.Listen, cfg.SIP.Listen = c.Listen, "127.0.0.1:0"
 	cfg.SIP.RTPPorts = "20000-29999"
 	svc, err := openService(ctx, cfg, log, freshDatabase)

@@ -64,7 +64,7 @@ func openService(ctx context.Context, cfg Config, log *slog.Logger, prepare prep
 	if err := s.openTelephony(ctx); err != nil {
 		return nil, err
 	}
-	if s.recorder, err = recording.NewRecorder(cfg.Recordings, log); err != nil {
+	if s.recorder, err = recording.NewRecorder(cfg.recordings(), log); err != nil {
 		return nil, fmt.Errorf("recordings: %w", err)
 	}
 	s.registry = agents.NewRegistry(agents.Config{Stations: s.sip, Saver: s.db, Log: log})
@@ -178,7 +178,7 @@ func (s *service) openAPI() error {
 	var err error
 	s.api, err = api.New(api.Config{
 		Store: s.db.DB, Events: s.db, Scheduler: schedulerOf{s.scheduler, s.Wake}, Agents: s.registry,
-		Recordings: os.DirFS(s.cfg.Recordings), SIPRealm: s.cfg.SIP.Realm, Origins: hosts(s.cfg.HTTP.Origins),
+		Recordings: os.DirFS(s.cfg.recordings()), SIPRealm: s.cfg.SIP.Realm, Origins: hosts(s.cfg.HTTP.Origins),
 		Version: version(), Log: s.log,
 		Checks: map[string]func(context.Context) error{
 			"database": func(ctx context.Context) error {
