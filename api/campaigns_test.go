@@ -189,18 +189,6 @@ func TestTrunkPasswordIsKept(t *testing.T) {
 	h.want(404, dialer.RoleAdmin, http.MethodGet, path, nil)
 }
 
-// TestDNCStopsWhatRings: a number that is added is given up where it rings.
-func TestDNCStopsWhatRings(t *testing.T) {
-	h := open(t)
-	h.want(201, dialer.RoleAgent, http.MethodPost, "/v1/dnc", `{"number":"(202) 555-0143","region":"US"}`)
-	if len(h.db.cancelled) != 1 || h.db.cancelled[0] != "+12025550143" {
-		t.Errorf("given up: %v", h.db.cancelled)
-	}
-	if d := into[DNCCheck](h, h.want(200, dialer.RoleManager, http.MethodGet, "/v1/dnc/+12025550143", nil)); !d.Listed {
-		t.Errorf("check %+v", d)
-	}
-}
-
 func FuzzCursor(f *testing.F) {
 	c := cursors{key: []byte("0123456789abcdef")}
 	f.Add("", "")

@@ -81,9 +81,6 @@ func (s *Server) routeDNC() {
 		if err := s.store.AddDNC(ctx, in.Body.Campaign, number, source, now); err != nil {
 			return nil, err
 		}
-		// What rings already was placed before: it is given up, in whichever
-		// campaign, rather than reach someone who has just asked not to be called.
-		s.scheduler.CancelNumber(number)
 		e := campaign.DNCEntry{Number: number, Campaign: in.Body.Campaign, Source: source, AddedAt: now}
 		return &created[DNCView]{Location: "/v1/dnc/" + string(number), Body: viewDNC(e)}, nil
 	})

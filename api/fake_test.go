@@ -42,7 +42,6 @@ type memory struct {
 	events    []dialer.Event
 	more      chan struct{} // closed and renewed with each event
 	woken     int
-	cancelled []dialer.Number
 	fail      error // of the next GetCampaign
 }
 
@@ -492,13 +491,6 @@ func (m *memory) WaitEvents(ctx context.Context, seq int64) error {
 }
 
 func (m *memory) Wake() { m.mu.Lock(); m.woken++; m.mu.Unlock() }
-
-func (m *memory) CancelNumber(n dialer.Number) int {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.cancelled = append(m.cancelled, n)
-	return 0
-}
 
 func (m *memory) Live(id dialer.CampaignID) campaign.Live { return campaign.Live{Campaign: id} }
 

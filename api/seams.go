@@ -144,8 +144,6 @@ type ReplayStore interface {
 type Scheduler interface {
 	// Wake makes the scheduler look at the campaigns at once.
 	Wake()
-	// CancelNumber gives up every attempt to a number that is not answered yet.
-	CancelNumber(n dialer.Number) int
 	// Live tells how a campaign is this moment.
 	Live(id dialer.CampaignID) campaign.Live
 	// Diagnostics tells why a campaign is or is not dialing.

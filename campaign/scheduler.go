@@ -234,16 +234,6 @@ func (s *Scheduler) Close(cause error) {
 	s.close(cause)
 }
 
-// CancelNumber gives up every attempt to a number that is not answered yet, and
-// returns how many. It is for whoever has put the number on a do-not-call list.
-func (s *Scheduler) CancelNumber(n dialer.Number) int {
-	total := 0
-	for _, r := range s.running() {
-		total += r.giveUpUnanswered(errOptedOut, func(a *attempt) bool { return a.lead.Number == n })
-	}
-	return total
-}
-
 // The heartbeat of the pause detector.
 const (
 	heartbeat  = 100 * time.Millisecond

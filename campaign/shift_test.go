@@ -183,7 +183,6 @@ func randomEvents(t *testing.T, mode campaign.Mode, seed uint64) {
 			if err := h.store.AddDNC(t.Context(), "", n, "test", time.Now()); err != nil {
 				t.Error(err)
 			}
-			h.sched.CancelNumber(n)
 		case 9:
 			h.trunk.SetDown("maintenance")
 			time.AfterFunc(2*time.Second, func() { h.trunk.SetDown("") })
