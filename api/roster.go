@@ -202,14 +202,14 @@ func (s *Server) routeDesk() {
 		Description: "The agent still needs a desktop (the websocket) to be ready.",
 	}, func(ctx context.Context, in *struct {
 		AgentPath
-		Body struct {
+		Body *struct {
 			TakeOver bool `json:"take_over,omitempty" doc:"No conflict when logged in already"`
-		} `required:"false"`
+		}
 	}) (*bodyOf[agents.Snapshot], error) {
 		if err := own(ctx, in.ID); err != nil {
 			return nil, err
 		}
-		if err := s.login(ctx, in.ID, in.Body.TakeOver); err != nil {
+		if err := s.login(ctx, in.ID, in.Body != nil && in.Body.TakeOver); err != nil {
 			return nil, err
 		}
 		return &bodyOf[agents.Snapshot]{s.snapshot(in.ID)}, nil
@@ -227,21 +227,25 @@ func (s *Server) routeDesk() {
 		OperationID: "agent-not-ready", Method: http.MethodPost, Path: "/v1/agents/{id}/not-ready", Summary: "A pause", Tags: tags,
 	}, func(ctx context.Context, in *struct {
 		AgentPath
-		Body struct {
+		Body *struct {
 			Reason string `json:"reason,omitempty" maxLength:"200"`
-		} `required:"false"`
+		}
 	}) (*bodyOf[agents.Snapshot], error) {
-		return s.twin(ctx, in.ID, Command{Command: "not_ready", Reason: in.Body.Reason})
+		c := Command{Command: "not_ready"}
+		if in.Body != nil {
+			c.Reason = in.Body.Reason
+		}
+		return s.twin(ctx, in.ID, c)
 	})
 	route(s, huma.Operation{
 		OperationID: "agent-logout", Method: http.MethodPost, Path: "/v1/agents/{id}/logout", Summary: "End the shift", Tags: tags,
 	}, func(ctx context.Context, in *struct {
 		AgentPath
-		Body struct {
+		Body *struct {
 			Force bool `json:"force,omitempty" doc:"End the call with it"`
-		} `required:"false"`
+		}
 	}) (*bodyOf[agents.Snapshot], error) {
-		return s.twin(ctx, in.ID, Command{Command: "logout", Force: in.Body.Force})
+		return s.twin(ctx, in.ID, Command{Command: "logout", Force: in.Body != nil && in.Body.Force})
 	})
 	route(s, huma.Operation{
 		OperationID: "agent-dispose", Method: http.MethodPost, Path: "/v1/agents/{id}/dispose", Summary: "Say what came of the call", Tags: tags,
