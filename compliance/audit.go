@@ -99,6 +99,9 @@ func (a *audit) see(e dialer.Event) {
 		c = &auditedCall{}
 		a.calls[e.Call] = c
 	}
+	if _, beside := e.Fact.(dialer.CallGhosted); beside {
+		return // the network's word on a call that was given up: no step of the call
+	}
 	if e.At.Before(c.last) {
 		a.report(e, TimeBackwards, "%s of call %s is %v older than what came before", kind(e), e.Call, c.last.Sub(e.At))
 	} else {

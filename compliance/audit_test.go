@@ -59,6 +59,15 @@ func TestAuditFindsNothingInGoodLogs(t *testing.T) {
 	if got := Audit(logOf(slices.Concat(one, preview[:5], again)...)); len(got) != 0 {
 		t.Errorf("a good log has violations: %v", got)
 	}
+	// An answer that came too late is booked beside the end, in either order.
+	late := []dialer.Event{
+		placed("c6", "l6", "+12125550126"),
+		{At: monday.Add(time.Hour), Call: "c6", Fact: dialer.CallGhosted{}},
+		ended("c6", "no_answer"),
+	}
+	if got := Audit(logOf(late...)); len(got) != 0 {
+		t.Errorf("a ghost beside the end: %v", got)
+	}
 	if got := Audit(nil); got != nil {
 		t.Errorf("an empty log has violations: %v", got)
 	}
