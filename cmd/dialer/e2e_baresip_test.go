@@ -81,6 +81,7 @@ func TestE2EBaresip(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Error("the person did not hear the agent's phone within 10 s")
 	}
+	pause(t.Context(), time.Second) // they talk
 	r.post(agent+"/hangup", nil, nil)
 	state("the wrap-up", func(s agents.Snapshot) bool { return s.State == agents.WrapUp })
 	r.post(agent+"/dispose", map[string]any{"call_id": talking.Call, "code": "SALE", "note": "by baresip", "then": agents.Ready}, nil)
@@ -97,20 +98,17 @@ func TestE2EBaresip(t *testing.T) {
 	}
 	r.post(agent+"/logout", nil, nil)
 	phone.stop(t)
-	// Silence while the agent waited, then the person.
 	loud := phone.loudness(t)
-	if len(loud) < 10 || loud[0] > 100 {
-		t.Errorf("the phone recorded %d tenths of a second, the first at %v; want silence before the call", len(loud), loud[:min(10, len(loud))])
-	}
 	voiced := 0
 	for _, l := range loud {
 		if l > 300 {
 			voiced++
 		}
 	}
-	if voiced < 3 {
-		t.Errorf("the agent's phone heard a voice in %d tenths of a second of %d; want the person", voiced, len(loud))
+	if voiced < 5 {
+		t.Errorf("the agent's phone heard a voice in %d tenths of a second of %d; want the person for half a second at least", voiced, len(loud))
 	}
+	t.Logf("the phone heard the person for %.1f s", float64(voiced)/10)
 }
 
 // desk attaches a desktop that only reads.
@@ -163,6 +161,9 @@ func startBaresip(t *testing.T, baresip, registrar, extension string) *softphone
 			t.Fatal(err)
 		}
 	}
+	if err := os.Mkdir(filepath.Join(p.dir, "sound"), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	out, err := os.Create(filepath.Join(p.dir, "baresip.log"))
 	if err != nil {
 		t.Fatal(err)
@@ -203,7 +204,11 @@ func (p *softphone) stop(t *testing.T) {
 // of what the phone heard.
 func (p *softphone) loudness(t *testing.T) []float64 {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join(p.dir, "heard.wav"))
+	found, _ := filepath.Glob(filepath.Join(p.dir, "sound", "*dec.wav"))
+	if len(found) != 1 {
+		t.Fatalf("recordings of what baresip heard: %v; want one", found)
+	}
+	data, err := os.ReadFile(found[0])
 	if err != nil {
 		t.Fatal(err)
 	}
