@@ -121,7 +121,7 @@ func TestE2EKill(t *testing.T) {
 		outcomes[c.Outcome]++
 	}
 	counts := carrier.Counts()
-	t.Logf("%d kills in %v: %d INVITEs, %d answered, %d late answers, %d records: %v", kills, took.Round(time.Second), counts.Arrived, counts.Answered, counts.LateAnswers, len(both.calls), outcomes)
+	t.Logf("%d kills in %v: %d INVITEs, %d answered, %d left ringing, %d records: %v", kills, took.Round(time.Second), counts.Arrived, counts.Answered, counts.Ringing, len(both.calls), outcomes)
 	wrong := both.reconcile()
 	for i, w := range wrong {
 		if i == 20 {

@@ -39,6 +39,8 @@ var built struct {
 }
 
 func TestMain(m *testing.M) {
+	// The phones' stack logs to a variable of its package.
+	siptest.SetLibraryLogger(slog.New(slog.DiscardHandler))
 	code := m.Run()
 	if built.path != "" {
 		os.RemoveAll(filepath.Dir(built.path))
