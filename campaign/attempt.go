@@ -35,10 +35,14 @@ type attempt struct {
 	lead     Lead
 	log      *slog.Logger
 
-	// dialing ends when the attempt must not go on unless it is answered,
+	// dialing ends when the attempt must not go on unless its INVITE has left,
 	// calling when it must end in any case.
 	dialing context.Context
+	// ringing outlives dialing: a phone that rings already is left to ring, since
+	// it must do so for a legal minimum. giveUp ends both.
+	ringing context.Context
 	giveUp  context.CancelCauseFunc
+	unhook  func() bool // from the runner's dialing
 	calling context.Context
 
 	mu   sync.Mutex // guards call against progress, and res against the runner
@@ -74,6 +78,7 @@ func (a *attempt) run() {
 		}
 		defer a.r.left(a)
 		defer a.giveUp(nil)
+		defer a.unhook()
 		defer a.release("call ended")
 		a.end(outcome)
 		if (!a.begun || a.unknown) && !a.excluded {

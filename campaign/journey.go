@@ -74,7 +74,7 @@ func dial(a *attempt) Outcome {
 	if !a.begin() {
 		return OutcomeCancelled
 	}
-	ctx, cancel := context.WithCancelCause(a.dialing)
+	ctx, cancel := context.WithCancelCause(a.ringing)
 	defer cancel(nil)
 	if a.res != nil { // without its agent the call has no purpose
 		stop := whenClosed(ctx, a.res.Gone(), func() { cancel(errAgentGone) })

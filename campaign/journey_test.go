@@ -196,7 +196,9 @@ func TestDoNotCallWhileInTheHopper(t *testing.T) {
 	})
 }
 
-func TestStopCancelsRinging(t *testing.T) {
+// TestStopLetsPhonesRing: a phone must ring for a legal minimum, so what rings at
+// the stop rings on, and who answers has their agent; no other call is placed.
+func TestStopLetsPhonesRing(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h := open(t, settings(campaign.Progressive), 20, person)
 		h.agent("agt_1", answer{talk: time.Minute, said: agents.Disposition{Code: "SALE"}})
@@ -209,7 +211,7 @@ func TestStopCancelsRinging(t *testing.T) {
 		}
 		h.sched.Wake()
 		synctest.Wait()
-		if c := h.call(1); c.Outcome != campaign.OutcomeCancelled {
+		if c := h.call(1); c.State != campaign.Ringing && c.State != campaign.Placed {
 			t.Errorf("the ringing call is %s %s", c.State, c.Outcome)
 		}
 		if c := h.call(0); c.State != campaign.Connected {
@@ -218,6 +220,9 @@ func TestStopCancelsRinging(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		if c := h.call(0); c.Disposition != "SALE" || c.EndedAt.Sub(c.ConnectedAt) != time.Minute {
 			t.Errorf("the talk was cut: %s", c.EndedAt.Sub(c.ConnectedAt))
+		}
+		if c := h.call(1); c.Outcome != campaign.OutcomeConnected {
+			t.Errorf("the call that rang has ended as %s", c.Outcome)
 		}
 		if n := len(h.store.Calls()); n != 2 {
 			t.Errorf("%d calls, want 2", n)
@@ -284,8 +289,8 @@ func TestDrainLetsTalksEnd(t *testing.T) {
 		if c := h.call(0); c.Disposition != "SALE" {
 			t.Errorf("the talk ended with %q %s", c.Disposition, c.Outcome)
 		}
-		if c := h.call(1); c.Outcome != campaign.OutcomeCancelled {
-			t.Errorf("the ringing call ended as %s", c.Outcome)
+		if c := h.call(1); c.Outcome != campaign.OutcomeConnected {
+			t.Errorf("the call that rang at the drain ended as %s", c.Outcome)
 		}
 	})
 }

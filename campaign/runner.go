@@ -427,7 +427,10 @@ func (r *runner) start(lead Lead, mode Mode) {
 		},
 	}
 	a.log = r.log.With("call", a.call.ID, "lead", lead.ID)
-	a.dialing, a.giveUp = context.WithCancelCause(r.dialing)
+	a.ringing, a.giveUp = context.WithCancelCause(r.s.calling)
+	dialing, stop := context.WithCancelCause(a.ringing)
+	a.dialing = dialing
+	a.unhook = context.AfterFunc(r.dialing, func() { stop(context.Cause(r.dialing)) })
 	r.attempts[a] = struct{}{}
 	r.s.calls.Go(a.run)
 }
