@@ -259,7 +259,7 @@ func (d *desk) work(ctx context.Context) {
 				err = attach()
 			}
 		} else {
-			err = d.s.command(d.agent, c)
+			err = d.s.command(ctx, d.agent, c)
 		}
 		if err != nil {
 			d.refuse(c, d.s.problem(ctx, err))
@@ -361,7 +361,7 @@ func (s *Server) login(ctx context.Context, id dialer.AgentID, takeOver bool) er
 
 // command carries out everything but login, for the websocket and its REST
 // twins.
-func (s *Server) command(id dialer.AgentID, c Command) error {
+func (s *Server) command(ctx context.Context, id dialer.AgentID, c Command) error {
 	switch c.Command {
 	case "ready":
 		return s.agents.SetReady(id)
@@ -370,12 +370,7 @@ func (s *Server) command(id dialer.AgentID, c Command) error {
 	case "hangup":
 		return s.agents.Hangup(id)
 	case "dispose":
-		if len(c.Note) > 4000 {
-			return dialer.Fieldf("note", "has %d bytes, more than 4000", len(c.Note))
-		}
-		return s.agents.Dispose(id, c.Call, agents.Disposition{
-			Code: c.Code, Note: c.Note, Callback: c.Callback, Own: c.Own,
-		}, c.Then)
+		return s.dispose(ctx, id, c)
 	case "preview_dial":
 		return s.agents.PreviewDial(id, c.Call)
 	case "preview_skip":

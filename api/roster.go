@@ -278,7 +278,7 @@ func (s *Server) twin(ctx context.Context, id dialer.AgentID, c Command) (*bodyO
 	if err := own(ctx, id); err != nil {
 		return nil, err
 	}
-	if err := s.command(id, c); err != nil {
+	if err := s.command(ctx, id, c); err != nil {
 		return nil, err
 	}
 	return &bodyOf[agents.Snapshot]{s.snapshot(id)}, nil
