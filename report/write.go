@@ -10,6 +10,8 @@ import (
 	"text/tabwriter"
 	"time"
 	"unicode"
+
+	"dialer/compliance"
 )
 
 // WriteCSV writes the report as rows of section, item and value, for a
@@ -161,7 +163,9 @@ func (r AbandonReport) WriteText(w io.Writer) error {
 	}
 	line("")
 	line("Connect delay\tp50\tp95\tp99\tmax\t(ms)")
-	line("  from %s\t%d\t%d\t%d\t%d\t", r.Clock, r.FromClock.P50, r.FromClock.P95, r.FromClock.P99, r.FromClock.Max)
+	if r.Clock != compliance.FromAnswer {
+		line("  from %s\t%d\t%d\t%d\t%d\t", r.Clock, r.FromClock.P50, r.FromClock.P95, r.FromClock.P99, r.FromClock.Max)
+	}
 	line("  from answer\t%d\t%d\t%d\t%d\t", r.FromAnswer.P50, r.FromAnswer.P95, r.FromAnswer.P99, r.FromAnswer.Max)
 	line("")
 	line("Ring time\tattempts")
