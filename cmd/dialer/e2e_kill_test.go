@@ -88,7 +88,6 @@ func TestE2EKill(t *testing.T) {
 	}
 	r.post("/v1/campaigns/"+string(id)+"/start", nil, nil)
 
-	var killed []time.Time
 	began := time.Now()
 	n := 0
 	for ; n < kills && time.Since(began) < 75*time.Second; n++ {
@@ -111,7 +110,6 @@ func TestE2EKill(t *testing.T) {
 			}
 		}
 		pause(t.Context(), time.Duration(min(600*rnd.ExpFloat64(), 2000)*float64(time.Millisecond)))
-		killed = append(killed, time.Now())
 		r.kill()
 		off()
 		working.Wait()
@@ -123,8 +121,8 @@ func TestE2EKill(t *testing.T) {
 	took := time.Since(began)
 
 	// Calls of dead dialers are hung up within 15 s of the last start.
-	r.until("no answered call open at the carrier", 15*time.Second, func() (bool, any) {
-		open := slices.DeleteFunc(carrier.Calls(), func(c siptest.CallRecord) bool { return !leftOpen(c, killed) })
+	r.until("no call open at the carrier that is on record as answered", 15*time.Second, func() (bool, any) {
+		open := accounts{ledger: carrier.Calls(), calls: r.calls(id)}.leftOpen()
 		return len(open) == 0, open
 	})
 	r.post("/v1/campaigns/"+string(id)+"/stop", nil, nil)
@@ -137,7 +135,7 @@ func TestE2EKill(t *testing.T) {
 		}
 		return len(open) == 0, open
 	})
-	both := accounts{ledger: carrier.Calls(), calls: r.calls(id), leads: all[api.LeadView](r, "/v1/lists/"+string(list)+"/leads"), events: r.events(), kills: killed}
+	both := accounts{ledger: carrier.Calls(), calls: r.calls(id), leads: all[api.LeadView](r, "/v1/lists/"+string(list)+"/leads"), events: r.events()}
 	outcomes := map[campaign.Outcome]int{}
 	for _, c := range both.calls {
 		outcomes[c.Outcome]++
@@ -184,25 +182,24 @@ type accounts struct {
 	calls  []api.CallView       // the dialer's: what it says
 	leads  []api.LeadView
 	events []dialer.Event
-	kills  []time.Time
 }
 
-// savedWithin is how long after its ACK a call's dialog is surely saved, on a
-// machine that is busy with tests.
-const savedWithin = 500 * time.Millisecond
-
-// leftOpen reports whether a call is up at the carrier that a dialer should have
-// ended. Two kinds it cannot: what only rings, since the transaction that could
-// CANCEL it died (it is hung up when it is answered); and what was ACKed in the
-// instant before a kill, when its dialog was not saved yet.
-func leftOpen(c siptest.CallRecord, kills []time.Time) bool {
-	if !c.Open() || c.AnsweredAt.IsZero() {
-		return false
+// leftOpen are the calls up at the carrier that a dialer should have ended: those
+// whose answer is on record. Two kinds it cannot end: what only rings, since the
+// transaction that could CANCEL it died (it is hung up when it is answered); and
+// what was ACKed in the instant before a kill, whose answer and dialog were not
+// saved yet.
+func (b accounts) leftOpen() (open []string) {
+	answered := map[string]bool{}
+	for _, c := range b.calls {
+		answered[string(c.ID)] = c.AnsweredAt != nil
 	}
-	return !slices.ContainsFunc(kills, func(kill time.Time) bool {
-		since := kill.Sub(c.AnsweredAt)
-		return since >= 0 && !c.AckedAt.IsZero() && kill.Sub(c.AckedAt) < savedWithin
-	})
+	for _, l := range b.ledger {
+		if call, _, _ := strings.Cut(l.CallID, "@"); l.Open() && !l.AnsweredAt.IsZero() && answered[call] {
+			open = append(open, call)
+		}
+	}
+	return open
 }
 
 // reconcile returns every promise that they show broken.
@@ -218,6 +215,9 @@ func (b accounts) reconcile() (wrong []string) {
 			add("call %s is at rest in state %s, outcome %q, class %q", c.ID, c.State, c.Outcome, c.Class)
 		}
 	}
+	for _, call := range b.leftOpen() {
+		add("call %s is still open at the carrier", call)
+	}
 	invited := map[string]bool{}
 	last := map[string]siptest.CallRecord{}
 	for _, l := range b.ledger {
@@ -226,9 +226,6 @@ func (b accounts) reconcile() (wrong []string) {
 			add("call %s had two INVITEs", call)
 		}
 		invited[call] = true
-		if leftOpen(l, b.kills) {
-			add("call %s is still open at the carrier", call)
-		}
 		found := records[call]
 		if len(found) != 1 {
 			add("the INVITE of call %s to %s has %d records", call, l.To, len(found))
@@ -292,10 +289,8 @@ func TestReconcileSees(t *testing.T) {
 		{"two records", func(b *accounts) { b.calls = append(b.calls, b.calls[0]) }, "has 2 records"},
 		{"two INVITEs", func(b *accounts) { b.ledger[2].CallID = b.ledger[1].CallID }, "two INVITEs"},
 		{"another number", func(b *accounts) { b.calls[0].To = "+12124567899" }, "its record says"},
-		{"a dialog left open", func(b *accounts) { b.ledger[1].AnsweredAt, b.ledger[1].EndedAt = at(11), time.Time{} }, "open at the carrier"},
-		{"a dialog left open long before a kill", func(b *accounts) {
-			b.ledger[1].AnsweredAt, b.ledger[1].AckedAt, b.ledger[1].EndedAt = at(11), at(11), time.Time{}
-			b.kills = []time.Time{at(9), at(13)}
+		{"a dialog left open", func(b *accounts) {
+			b.ledger[1].AnsweredAt, b.ledger[1].EndedAt, b.calls[1].AnsweredAt = at(11), time.Time{}, stamp(11)
 		}, "open at the carrier"},
 		{"a record without an INVITE", func(b *accounts) { b.ledger = b.ledger[1:] }, "never saw it"},
 		{"a record without an end", func(b *accounts) { b.calls[0].State = campaign.Ringing }, "at rest in state ringing"},
