@@ -3,6 +3,7 @@ package dialer
 import (
 	"crypto/rand"
 	"encoding/binary"
+	"strings"
 	"time"
 )
 
@@ -43,6 +44,10 @@ func NewLeadID() LeadID { return LeadID(newID("led")) }
 // NewCallID returns a fresh id.
 func NewCallID() CallID { return CallID(newID("cal")) }
 
+// Time returns when the id was made, in milliseconds; false means that it is no
+// id of a call.
+func (id CallID) Time() (time.Time, bool) { return madeAt(string(id), "cal") }
+
 // NewAgentID returns a fresh id.
 func NewAgentID() AgentID { return AgentID(newID("agt")) }
 
@@ -76,4 +81,24 @@ func newID(kind string) string {
 		hi >>= 5
 	}
 	return string(out)
+}
+
+// madeAt reads the time of an id: the first 48 bits of its UUID, which are the
+// first ten characters.
+func madeAt(id, kind string) (time.Time, bool) {
+	text, ok := strings.CutPrefix(id, kind+"_")
+	if !ok || len(text) != 26 || text[0] > '7' {
+		return time.Time{}, false
+	}
+	var ms int64
+	for i := range len(text) {
+		digit := strings.IndexByte(crockford, text[i])
+		if digit < 0 {
+			return time.Time{}, false
+		}
+		if i < 10 {
+			ms = ms<<5 | int64(digit)
+		}
+	}
+	return time.UnixMilli(ms).UTC(), true
 }

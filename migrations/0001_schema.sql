@@ -243,6 +243,7 @@ CREATE TABLE open_attempts (
     epoch     bigint NOT NULL,
     dialog    bytea,
     next      jsonb, -- where a disposition given before the end sends the lead
+    ghost_at  timestamptz, -- answered when it had been given up; done at the end
     FOREIGN KEY (call_id, placed_at) REFERENCES calls (id, placed_at)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
 CREATE INDEX open_attempts_slot ON open_attempts (slot);

@@ -88,6 +88,18 @@ func at(t time.Time) *time.Time {
 
 func stamp(t time.Time) time.Time { return t.UTC().Truncate(time.Microsecond) }
 
+// placedWithin is where the placed_at of a call lies: an id is made when its
+// attempt is, and the attempt waits minutes at most for its agent and its
+// commit. It lets the server look into the partitions of one or two days, not
+// into all. No id of a call lies nowhere.
+func placedWithin(id dialer.CallID) (from, to time.Time) {
+	made, ok := id.Time()
+	if !ok {
+		return time.Time{}, time.Time{}
+	}
+	return made.Add(-time.Hour), made.Add(22 * time.Hour)
+}
+
 func when(p *time.Time) time.Time {
 	if p == nil {
 		return time.Time{}

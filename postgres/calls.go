@@ -49,7 +49,7 @@ const (
 			RETURNING calls.id, calls.lead_id, calls.outcome
 		), closed AS (
 			DELETE FROM open_attempts USING saved WHERE call_id = saved.id
-			RETURNING coalesce(next, $2::jsonb) AS next
+			RETURNING coalesce(next, $2::jsonb) AS next, ghost_at
 		), moved AS (
 			UPDATE leads SET last_outcome = saved.outcome,
 				by_outcome = jsonb_set(by_outcome, array[saved.outcome], to_jsonb(coalesce((by_outcome ->> saved.outcome)::int, 0) + 1)),
@@ -59,7 +59,7 @@ const (
 				why      = CASE WHEN leads.state = 'calling' THEN next ->> 'why' ELSE why END
 			FROM saved, closed WHERE leads.id = saved.lead_id
 		)
-		SELECT count(*) FROM saved`
+		SELECT (SELECT count(*) FROM saved), (SELECT ghost_at FROM closed)`
 	sqlCallNow = `SELECT state, version, disposition, note, disposed_at IS NOT NULL FROM calls WHERE id = $1 FOR NO KEY UPDATE`
 	sqlDispose = `UPDATE calls SET version = $2, disposition = $3, note = $4, disposed_at = $5,
 			answered_by = $6, answered_by_source = $7, class = $8 WHERE id = $1`
@@ -119,13 +119,19 @@ func (db *DB) end(ctx context.Context, tx pgx.Tx, c campaign.Call, next campaign
 		return nil, err
 	}
 	var saved int
-	if err := tx.QueryRow(ctx, sqlEndCall, row, move).Scan(&saved); err != nil {
+	var ghost *time.Time
+	if err := tx.QueryRow(ctx, sqlEndCall, row, move).Scan(&saved, &ghost); err != nil {
 		return nil, err
 	}
 	if saved == 0 {
 		return nil, dialer.Errorf(dialer.Conflict, "version %d is stale, or the call has ended before", c.Version)
 	}
-	return factsOf(c, now, facts), nil
+	events := factsOf(c, now, facts)
+	if ghost == nil {
+		return events, nil
+	}
+	more, err := db.ghost(ctx, tx, c.ID, *ghost, now)
+	return append(events, more...), err
 }
 
 // DisposeCall implements campaign.Store. It takes its turn behind the saves

@@ -16,6 +16,9 @@ type call struct {
 	epoch int
 	// next is where a disposition given before the end sends the lead.
 	next *campaign.Next
+	// ghostAt is when the call was answered after it had been given up, where
+	// that was heard of before the end.
+	ghostAt time.Time
 	// settled is the epoch that found it orphaned, 0 when none did.
 	settled   int
 	settledAt time.Time
@@ -140,6 +143,34 @@ func (s *Store) EndCall(c campaign.Call, next campaign.Next, facts ...dialer.Fac
 	}
 	s.end(kept, c, next)
 	s.appendFacts(c, time.Now(), facts)
+	s.ghost(kept, time.Now())
+}
+
+// MarkGhost saves that a call was answered at a time when it had been given up;
+// see campaign.Ghosted. Before the end of the call that waits for it.
+func (s *Store) MarkGhost(id dialer.CallID, at time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	kept := s.calls[id]
+	if kept == nil {
+		s.drop("ghost of call %s, which was never begun", id)
+		return
+	}
+	if kept.ghostAt.IsZero() {
+		kept.ghostAt = at
+	}
+	if kept.State == campaign.Ended {
+		s.ghost(kept, time.Now())
+	}
+}
+
+func (s *Store) ghost(kept *call, now time.Time) {
+	if kept.Ghost || kept.ghostAt.IsZero() {
+		return
+	}
+	c, facts := campaign.Ghosted(kept.Call, kept.ghostAt)
+	kept.Call = c
+	s.appendFacts(c, now, facts)
 }
 
 // end closes the call and moves its lead.
@@ -225,6 +256,7 @@ func (s *Store) SettleOrphans(_ context.Context, now time.Time) ([]campaign.Call
 			c, facts := campaign.Interrupt(kept.Call, now)
 			s.end(kept, c, s.afterInterrupt(c, now))
 			s.appendFacts(c, now, facts)
+			s.ghost(kept, now)
 			kept.settled, kept.settledAt = s.epoch, now
 			settled = append(settled, c)
 		case len(kept.Dialog) > 0 && kept.settled > 0 && kept.settled < s.epoch && now.Sub(kept.settledAt) < hangupAgain:

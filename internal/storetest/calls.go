@@ -186,7 +186,7 @@ func disposition(t *testing.T, f *fixture) {
 		t.Errorf("due %v, want %v", l.Due, due)
 	}
 	diff(t, "facts", f.kinds(c.ID), []string{"call.placed", "call.dispositioned"})
-	f.want(f.DisposeCall(f.ctx, campaign.Call{ID: dialer.NewCallID()}, campaign.Next{}), dialer.NotFound, "a call that is not there")
+	f.want(f.DisposeCall(f.ctx, campaign.Call{ID: CallID(now)}, campaign.Next{}), dialer.NotFound, "a call that is not there")
 }
 
 func dispositionBeforeEnd(t *testing.T, f *fixture) {
@@ -271,6 +271,74 @@ func orphans(t *testing.T, f *fixture) {
 	slices.Sort(ids)
 	slices.Sort(want)
 	diff(t, "orphans of the second restart", ids, want)
+}
+
+// ghosts: a call that was answered after it had been given up counts as
+// abandoned, whether its end is saved before or after that is heard of.
+func ghosts(t *testing.T, f *fixture) {
+	at := now.Add(31 * time.Second)
+	next := campaign.Next{State: campaign.Done, Why: "no-answer"}
+	give := func(c campaign.Call, outcome campaign.Outcome, class compliance.Class) campaign.Call {
+		c = ended(c, outcome, class)
+		f.EndCall(c, next, dialer.CallEnded{Outcome: string(outcome)})
+		return c
+	}
+	before, after := give(f.call(1), campaign.OutcomeNoAnswer, compliance.ClassNoAnswer), f.call(2)
+	f.MarkGhost(before.ID, at)
+	f.MarkGhost(before.ID, at.Add(time.Second))
+	f.MarkGhost(after.ID, at)
+	f.flush()
+	if c := f.kept(after.ID); c.State != campaign.Placed || c.Version != after.Version {
+		t.Errorf("the call which is still open is %s with version %d", c.State, c.Version)
+	}
+	after = give(after, campaign.OutcomeBusy, compliance.ClassBusy)
+	f.flush()
+	for _, want := range []campaign.Call{before, after} {
+		want.Version++
+		want.Ghost, want.AnsweredAt, want.Class, want.EndedBy = true, at, compliance.ClassAbandonedSilent, telephony.Caller
+		want.AnsweredBy, want.AnsweredBySource = "unknown", "none"
+		diff(t, "the ghost", f.kept(want.ID), want)
+		diff(t, "facts", f.kinds(want.ID), []string{"call.placed", "call.ended", "call.ghosted", "call.abandoned"})
+		f.wantLead(want.Lead, campaign.Done, "no-answer")
+	}
+	events, err := f.ReadEvents(f.ctx, 0, 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range events {
+		if e.Call == before.ID && (e.Lead != before.Lead || e.Campaign != f.id) {
+			t.Errorf("%s tells of lead %q and campaign %q", e.Fact.Kind(), e.Lead, e.Campaign)
+		}
+	}
+
+	// What was answered keeps its class.
+	talked := f.call(3)
+	talked.AnsweredAt, talked.ConnectedAt = now, now
+	talked = give(talked, campaign.OutcomeConnected, compliance.ClassConnected)
+	f.MarkGhost(talked.ID, at)
+	f.MarkGhost(CallID(now), at) // a call that nobody placed
+	f.flush()
+	if c := f.kept(talked.ID); !c.Ghost || c.Class != compliance.ClassConnected || !c.AnsweredAt.Equal(now) {
+		t.Errorf("a call with an agent became %+v", c)
+	}
+	diff(t, "facts", f.kinds(talked.ID), []string{"call.placed", "call.ended", "call.ghosted"})
+	got, err := f.AbandonTally(f.ctx, f.id, now.Add(-time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	diff(t, "tally", got.ByClass, map[compliance.Class]int{compliance.ClassConnected: 1, compliance.ClassAbandonedSilent: 2})
+
+	// A run that died before it saved the end has its ghosts settled too.
+	orphan := f.call(4)
+	f.MarkGhost(orphan.ID, at)
+	f.flush()
+	f.Store = f.Restart()
+	if _, err := f.SettleOrphans(f.ctx, now.Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	if c := f.kept(orphan.ID); !c.Ghost || c.Class != compliance.ClassAbandonedSilent {
+		t.Errorf("the orphaned ghost is %+v", c)
+	}
 }
 
 func tally(t *testing.T, f *fixture) {

@@ -26,6 +26,7 @@ type Store interface {
 	AddCampaign(c campaign.Campaign)
 	AddLeads(leads ...campaign.Lead)
 	GetCall(ctx context.Context, id dialer.CallID) (campaign.Call, error)
+	MarkGhost(call dialer.CallID, at time.Time)
 	Lead(id dialer.LeadID) campaign.Lead
 	// Flush waits for what was queued.
 	Flush(ctx context.Context) error
@@ -55,6 +56,7 @@ func Run(t *testing.T, open func(t *testing.T) Store) {
 		{"Disposition", disposition},
 		{"DispositionBeforeEnd", dispositionBeforeEnd},
 		{"Orphans", orphans},
+		{"Ghosts", ghosts},
 		{"EventsInCommitOrder", eventsInCommitOrder},
 		{"WaitEvents", waitEvents},
 		{"Tally", tally},
@@ -115,10 +117,20 @@ func (f *fixture) claim(n int) []campaign.Lead {
 	return leads
 }
 
+// CallID returns a fresh id as one made at a time would be.
+func CallID(at time.Time) dialer.CallID {
+	id := []byte(dialer.NewCallID())
+	for i, ms := 13, at.UnixMilli(); i > 3; i-- {
+		id[i] = "0123456789abcdefghjkmnpqrstvwxyz"[ms&31]
+		ms >>= 5
+	}
+	return dialer.CallID(id)
+}
+
 // placed is a call to a lead that is about to be begun.
 func (f *fixture) placed(l campaign.Lead) campaign.Call {
 	return campaign.Call{
-		ID: dialer.NewCallID(), Version: 1, Campaign: f.id, List: f.list, Lead: l.ID, Mode: campaign.Predictive,
+		ID: CallID(now), Version: 1, Campaign: f.id, List: f.list, Lead: l.ID, Mode: campaign.Predictive,
 		To: l.Number, From: "+12125550000", Attempt: l.Attempts + 1, State: campaign.Placed, PlacedAt: now, Rules: "window",
 	}
 }
