@@ -33,8 +33,9 @@ type DialError struct {
 	PlacedAt  time.Time
 	RingingAt time.Time // zero when it never rang
 	EndedAt   time.Time
-	// Ghost: the far end answered after we had given up; the answer was ACKed
-	// and BYEd. The carrier bills it and the law may count it.
+	// Ghost: the far end answered all the same, after we had given up or with
+	// no audio that we can use; the answer was ACKed and BYEd. Who answered
+	// heard nothing: the carrier bills it and the law may count it.
 	Ghost bool
 }
 

@@ -52,6 +52,7 @@ type call struct {
 	gaveUp              telephony.Cause // empty while we want the answer
 	why                 string
 	cancelled           bool
+	pickedUp            bool // a 2xx came; without a leg somebody heard nothing
 
 	result   chan result
 	reported bool
@@ -285,9 +286,9 @@ func (c *call) listen(sdp []byte) {
 }
 
 func (c *call) hush() {
-	if c.stopEarly != nil {
-		c.stopEarly()
-		c.stopEarly = nil
+	if stop := c.stopEarly; stop != nil {
+		c.stopEarly = nil // once, whatever comes of it
+		stop()
 	}
 }
 
@@ -331,11 +332,11 @@ func (c *call) decide(res *sip.Response) (leg bool) {
 		c.report(c.failed(cause, res.StatusCode, reason, q850))
 		return false
 	}
+	c.pickedUp = true
 	if c.gaveUp != "" {
 		d := c.e.newDialog(context.Background(), c.peer, c.invite, res)
 		c.answers.ack(d, c.invite)
 		err := c.failed(c.gaveUp, res.StatusCode, c.why+"; answered after that", 0)
-		err.Ghost = true
 		if !c.report(err) {
 			c.e.ghost(c.id, err.EndedAt)
 		}
@@ -414,7 +415,7 @@ func (c *call) report(r any) bool {
 func (c *call) failed(cause telephony.Cause, status int, reason string, q850 int) *telephony.DialError {
 	return &telephony.DialError{
 		Cause: cause, SIPStatus: status, Q850: q850, Reason: reason,
-		PlacedAt: c.placedAt, RingingAt: c.ringingAt, EndedAt: time.Now(),
+		PlacedAt: c.placedAt, RingingAt: c.ringingAt, EndedAt: time.Now(), Ghost: c.pickedUp,
 	}
 }
 

@@ -384,8 +384,32 @@ func TestAnswerWithoutSDP(t *testing.T) {
 	p.reply(m, reply{status: "200 OK", tag: "a1"}) // another fork than the 183's
 	p.expect("ACK")
 	p.ok(p.expect("BYE"))
-	if err := d.failed(); err.Cause != telephony.CauseFailed || !strings.Contains(err.Reason, "SDP") {
-		t.Errorf("got %+v", err)
+	if err := d.failed(); err.Cause != telephony.CauseFailed || !err.Ghost || !strings.Contains(err.Reason, "SDP") {
+		t.Errorf("got %+v, want a ghost: somebody answered and heard nothing", err)
+	}
+	awaitFree(t, e)
+}
+
+// Somebody has answered, too, when our handler of the answer fails.
+func TestPanicAtAnswer(t *testing.T) {
+	p := newRawPeer(t)
+	e := startEndpoint(t, func(c *Config) { c.Log = nil }, testTrunk(p))
+	inv, rings := invite(), make(chan struct{})
+	inv.OnProgress = func(telephony.Progress) { close(rings) }
+	d := dial(t, t.Context(), e, inv)
+	m := p.expect("INVITE")
+	branch := strings.TrimPrefix(m.get("Via")[strings.Index(m.get("Via"), "branch="):], "branch=")
+	branch, _, _ = strings.Cut(branch, ";")
+	e.mu.Lock()
+	e.calls[branch].stopEarly = func() { panic("a fault") } // early media ends at the answer
+	e.mu.Unlock()
+	p.reply(m, reply{status: "180 Ringing", tag: "a1"})
+	<-rings
+	p.reply(m, answerSDP)
+	p.expect("ACK")
+	p.ok(p.expect("BYE"))
+	if err := d.failed(); err.Cause != telephony.CauseFailed || !err.Ghost {
+		t.Errorf("got %+v, want a ghost", err)
 	}
 	awaitFree(t, e)
 }
