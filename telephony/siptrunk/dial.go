@@ -19,9 +19,11 @@ const ringTimeout = 30 * time.Second
 // is not answered returns a *telephony.DialError.
 //
 // RingTimeout runs from the INVITE and again in full from the first 18x. A
-// trunk that stays silent for NoResponse ends Dial at once; should it answer
-// later, the call is hung up and told to OnGhost. In every other case Dial
-// waits for the trunk's final word, so that its result is complete.
+// trunk that stays silent for NoResponse is given up: what it sends after that
+// is answered with CANCEL. Giving up is not returning: Dial waits for the
+// trunk's final word, at most until the transaction ends (32 s after an INVITE
+// that nobody heard, 40 s after a CANCEL), so that its result is complete and
+// the caller does not take a number for free that may still ring.
 func (e *Endpoint) Dial(ctx context.Context, inv telephony.Invite) (telephony.Leg, error) {
 	if why := refuse(inv); why != "" {
 		return nil, notSent("%s", why)

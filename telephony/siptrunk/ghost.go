@@ -12,7 +12,7 @@ import (
 	"dialer/telephony"
 )
 
-// ghost tells of a call that was answered after Dial had returned without it.
+// ghost tells of a call that was answered when no Dial waited for it any more.
 func (e *Endpoint) ghost(id dialer.CallID, at time.Time) {
 	e.log.Warn("a call was answered after it was given up; it was hung up", "call", string(id))
 	if e.cfg.OnGhost != nil {

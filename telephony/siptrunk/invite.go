@@ -69,8 +69,8 @@ type result struct {
 // maxEarly is how many forks' SDP is kept.
 const maxEarly = 8
 
-// start sends the INVITE and returns what comes of it. It blocks until the
-// transaction is decided, except that a silent peer ends it after NoResponse.
+// start sends the INVITE and returns what comes of it, once the transaction is
+// decided.
 func (c *call) start(ctx context.Context) (telephony.Leg, error) {
 	c.result = make(chan result, 1)
 	c.over = make(chan struct{})
@@ -177,8 +177,6 @@ func (c *call) run(ctx context.Context) {
 				continue
 			}
 			giveUp(telephony.CauseUnreachable, "no response")
-			// The next trunk must not wait for this one; the transaction must.
-			c.report(c.failed(c.gaveUp, 0, "no response", 0))
 		case <-ring.C:
 			giveUp(telephony.CauseNoAnswer, "rang out")
 		case <-done:
@@ -336,10 +334,7 @@ func (c *call) decide(res *sip.Response) (leg bool) {
 	if c.gaveUp != "" {
 		d := c.e.newDialog(context.Background(), c.peer, c.invite, res)
 		c.answers.ack(d, c.invite)
-		err := c.failed(c.gaveUp, res.StatusCode, c.why+"; answered after that", 0)
-		if !c.report(err) {
-			c.e.ghost(c.id, err.EndedAt)
-		}
+		c.report(c.failed(c.gaveUp, res.StatusCode, c.why+"; answered after that", 0))
 		c.e.hangUp(d, telephony.CauseNormal, byeWait)
 		return false
 	}
@@ -397,10 +392,10 @@ func (c *call) cancel() {
 	})
 }
 
-// report gives Dial its result; it reports false when Dial has one already.
-func (c *call) report(r any) bool {
+// report gives Dial its result; only the first one counts.
+func (c *call) report(r any) {
 	if c.reported {
-		return false
+		return
 	}
 	c.reported = true
 	switch r := r.(type) {
@@ -409,7 +404,6 @@ func (c *call) report(r any) bool {
 	case *telephony.DialError:
 		c.result <- result{err: r}
 	}
-	return true
 }
 
 func (c *call) failed(cause telephony.Cause, status int, reason string, q850 int) *telephony.DialError {

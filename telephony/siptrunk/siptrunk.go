@@ -51,8 +51,8 @@ type Config struct {
 	// Realm is what agents' phones are challenged with.
 	Realm string
 	Log   *slog.Logger
-	// NoResponse is how long a peer may stay silent, without even 100 Trying;
-	// zero means 4 s.
+	// NoResponse is how long a peer may stay silent, without even 100 Trying,
+	// before the call is given up; zero means 4 s.
 	NoResponse time.Duration
 	// MediaTimeout is how long an answered leg that is not on hold may stay
 	// without RTP; zero means 10 s.
@@ -65,8 +65,10 @@ type Config struct {
 	Credentials func(ctx context.Context, username string) (ha1 string, ok bool, err error)
 	// Bindings keeps registrations over a restart; nil keeps them in memory.
 	Bindings BindingStore
-	// OnGhost hears of a call that was answered after Dial had returned
-	// without it. The answer was ACKed and BYEd. It must not block.
+	// OnGhost hears of a call that was answered when no Dial waited for it any
+	// more: long after its transaction, or one of a process that died. The
+	// answer was ACKed and BYEd. A ghost that Dial knows of is in its
+	// DialError instead. It must not block.
 	OnGhost func(call dialer.CallID, at time.Time)
 }
 
