@@ -95,7 +95,7 @@ func (s *service) openTelephony(ctx context.Context) error {
 		}
 	}
 	c.Credentials, c.Bindings = s.db.SIPCredentials, bindings{s.db.DB}
-	c.OnGhost = s.ghost
+	c.OnGhost = s.db.MarkGhost // it then counts as abandoned
 	if s.sip, err = siptrunk.New(c); err != nil {
 		return fmt.Errorf("SIP on %s: %w", listen, err)
 	}
@@ -224,12 +224,6 @@ func (s *service) record(c campaign.Call, leg telephony.Leg) func() (string, int
 		n, err := r.Stop()
 		return path, n, err
 	}
-}
-
-// ghost books a call that was answered after its dial had been given up.
-func (s *service) ghost(call dialer.CallID, at time.Time) {
-	s.log.Warn("a call was answered after it had been given up; it was ended at once", "call", call)
-	s.db.Record(dialer.Event{At: at, Call: call, Fact: dialer.CallGhosted{}})
 }
 
 // run serves until the first value on stop, lets talks end within the drain
