@@ -611,3 +611,29 @@ func TestShutdownHangsUpEverything(t *testing.T) {
 		t.Errorf("%d ports left", e.ports.InUse())
 	}
 }
+
+// A call that is placed before the socket is served waits for it: sipgo would
+// open another socket on our port, and fail.
+func TestDialAtOnce(t *testing.T) {
+	p := newRawPeer(t)
+	for i := range 50 {
+		e := startEndpoint(t, nil, testTrunk(p))
+		l, _ := e.line("trk_test")
+		l.mu.Lock()
+		l.tokens = 1 // or Dial would be refused before it could fail
+		l.mu.Unlock()
+		d := &dialed{t: t, done: make(chan struct{})}
+		go func() {
+			defer close(d.done)
+			d.leg, d.err = e.Dial(t.Context(), invite())
+		}()
+		m := p.expect("INVITE")
+		if m.from != e.Addr() {
+			t.Fatalf("call %d came from %s, want %s", i, m.from, e.Addr())
+		}
+		p.reply(m, reply{status: "486 Busy Here", tag: "x"})
+		if err := d.failed(); err.Cause != telephony.CauseBusy {
+			t.Fatalf("call %d: %+v", i, err)
+		}
+	}
+}
