@@ -32,8 +32,9 @@ type Result struct {
 	Verdict     Verdict
 	Decided     time.Duration
 	SpeechStart time.Duration
-	GreetingEnd time.Duration
-	Reason      string // the rule that decided, for people
+	LastVoice   time.Duration // end of the last word heard so far
+	GreetingEnd time.Duration // known only when a pause has ended the greeting
+	Reason      string        // the rule that decided, for people
 }
 
 // A Detector listens to one leg. After done it is not written again.

@@ -89,8 +89,19 @@ func TestTimes(t *testing.T) {
 	}
 	near("speech", r.SpeechStart, 600*time.Millisecond)
 	near("end of greeting", r.GreetingEnd, time.Second)
+	near("last voice", r.LastVoice, time.Second)
+
+	d := New(Config{})
+	for hello := play(quiet(600), voice(400), quiet(200)); len(hello) >= frameSize; hello = hello[frameSize:] {
+		r, _ = d.Write(hello[:frameSize])
+	}
+	near("last voice before a verdict", r.LastVoice, time.Second)
+	if r.GreetingEnd >= 0 {
+		t.Errorf("a pause of 200 ms has ended the greeting: %+v", r)
+	}
+
 	r = hear(New(Config{}), play(quiet(6000)))
-	if r.SpeechStart >= 0 || r.GreetingEnd >= 0 {
+	if r.SpeechStart >= 0 || r.LastVoice >= 0 || r.GreetingEnd >= 0 {
 		t.Errorf("nobody spoke: %+v", r)
 	}
 }
@@ -182,7 +193,7 @@ func FuzzWrite(f *testing.F) {
 			}
 			if r, done := d.Write(frame); done {
 				if r.Verdict == "" || r.Reason == "" || r.Decided != time.Duration(i+1)*frameTime ||
-					r.SpeechStart > r.Decided || r.GreetingEnd > r.Decided || r.GreetingEnd >= 0 && r.GreetingEnd < r.SpeechStart {
+					r.SpeechStart > r.Decided || r.LastVoice > r.Decided || r.GreetingEnd > r.LastVoice || r.GreetingEnd >= 0 && r.GreetingEnd < r.SpeechStart {
 					t.Fatalf("%+v after %d frames", r, i+1)
 				}
 				return

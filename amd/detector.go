@@ -52,7 +52,7 @@ const (
 func New(c Config) Detector {
 	return &detector{
 		Config: c.defaulted(),
-		result: Result{SpeechStart: never, GreetingEnd: never},
+		result: Result{SpeechStart: never, LastVoice: never, GreetingEnd: never},
 	}
 }
 
@@ -70,13 +70,12 @@ type detector struct {
 	voice voiceActivity
 	tone  toneMeter
 
-	word     int // frames of voice in the present word
-	voiced   int // frames of voice in all words
-	pause    int // frames since the last voice
-	lastWord time.Duration
-	sit      int // tones of the announcement heard so far
-	ringing  int // frames of ringback or busy tone
-	pending  int // frames that may be a vowel or the beginning of a tone
+	word    int // frames of voice in the present word
+	voiced  int // frames of voice in all words
+	pause   int // frames since the last voice
+	sit     int // tones of the announcement heard so far
+	ringing int // frames of ringback or busy tone
+	pending int // frames that may be a vowel or the beginning of a tone
 }
 
 // Write implements Detector. A frame of another length than 160 samples is
@@ -146,7 +145,7 @@ func (d *detector) speak(at time.Duration) {
 		return
 	}
 	d.pause = 0
-	d.lastWord = at
+	d.result.LastVoice = at
 }
 
 // judge ends the analysis when the evidence is enough.
@@ -168,7 +167,7 @@ func (d *detector) judge() {
 	case spoken > d.MaxGreeting:
 		d.decide(Machine, "long greeting")
 	case d.voiced > 0 && quiet >= d.pauseAfter(spoken):
-		d.result.GreetingEnd = d.lastWord
+		d.result.GreetingEnd = d.result.LastVoice
 		d.decide(Human, "short greeting and a pause")
 	case d.voiced == 0 && d.ringing == 0 && d.heard == d.frames && d.now >= d.InitialSilence:
 		d.decide(Silence, "no speech")

@@ -161,6 +161,17 @@ func open(t *testing.T, set campaign.Settings, leads int, script func(telephony.
 // so that it may be past its warm-up.
 func openAfter(t *testing.T, answered int, set campaign.Settings, leads int, script func(telephony.Invite) simtrunk.Behaviour) *house {
 	t.Helper()
+	return openHouse(t, answered, set, leads, script, func(*campaign.Config) {})
+}
+
+// openWith is open with another part of the engine.
+func openWith(t *testing.T, set campaign.Settings, leads int, script func(telephony.Invite) simtrunk.Behaviour, with func(*campaign.Config)) *house {
+	t.Helper()
+	return openHouse(t, 0, set, leads, script, with)
+}
+
+func openHouse(t *testing.T, answered int, set campaign.Settings, leads int, script func(telephony.Invite) simtrunk.Behaviour, with func(*campaign.Config)) *house {
+	t.Helper()
 	h := &house{t: t, store: memstore.New(), phones: simtrunk.NewStations(), ended: make(chan struct{}), pops: map[dialer.AgentID][]campaign.ScreenPop{}}
 	h.faults = &faults{Store: h.store, extra: answered}
 	h.trunk = simtrunk.New(script)
@@ -182,7 +193,9 @@ func openAfter(t *testing.T, answered int, set campaign.Settings, leads int, scr
 			t.Error(err)
 		}
 	}()
-	h.sched = campaign.NewScheduler(campaign.Config{Store: h.faults, Agents: h.registry, Carrier: h.trunk, Reaper: h.trunk})
+	cfg := campaign.Config{Store: h.faults, Agents: h.registry, Carrier: h.trunk, Reaper: h.trunk}
+	with(&cfg)
+	h.sched = campaign.NewScheduler(cfg)
 	dialing, stop := context.WithCancel(context.Background())
 	h.stop = stop
 	go func() {

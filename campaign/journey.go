@@ -99,7 +99,8 @@ func dial(a *attempt) Outcome {
 // detector is cut short.
 const detectMargin = 300 * time.Millisecond
 
-// detectLimit ends a detection that hears nothing at all: no packet comes.
+// detectLimit ends a detection whatever is heard, where the connect deadline
+// leaves more time. A detector has its verdict before.
 const detectLimit = 8 * time.Second
 
 // detect listens until it is clear whether a person has answered. What cannot be
@@ -115,17 +116,11 @@ func detect(a *attempt) Outcome {
 	}
 	live := result.Verdict.Live()
 	a.r.detected(a, live, true)
-	at := func(d time.Duration) time.Time {
-		if d < 0 {
-			return time.Time{}
-		}
-		return a.call.AnsweredAt.Add(d)
-	}
 	ms := func(d time.Duration) int64 { return max(d.Milliseconds(), -1) }
 	a.save(func(c *Call) {
 		c.AnsweredBy, c.AnsweredBySource = answeredBy(result.Verdict), "amd"
 		c.Verdict, c.VerdictReason = string(result.Verdict), result.Reason
-		c.SpeechStartAt, c.GreetingEndAt, c.DecidedAt = at(result.SpeechStart), at(result.GreetingEnd), time.Now()
+		c.SpeechStartAt, c.GreetingEndAt, c.DecidedAt = a.heardAt(result.SpeechStart), a.heardAt(result.GreetingEnd), time.Now()
 	}, dialer.CallClassified{
 		Verdict: string(result.Verdict), DecidedMS: ms(result.Decided), SpeechStartMS: ms(result.SpeechStart),
 		GreetingEndMS: ms(result.GreetingEnd), DetectorReason: result.Reason,
@@ -136,17 +131,24 @@ func detect(a *attempt) Outcome {
 	return ""
 }
 
+// heardAt is the time of what a detector has heard, zero when it has not.
+func (a *attempt) heardAt(d time.Duration) time.Time {
+	if d < 0 {
+		return time.Time{}
+	}
+	return a.call.AnsweredAt.Add(d)
+}
+
 // listen feeds the detector from the leg. heard is false when the leg ended
-// first; the result is then what was known until there.
+// first; the result is then what was known until there. The connect deadline
+// ends it even when no packet comes, now or ever.
 func (a *attempt) listen() (result amd.Result, heard bool) {
-	ctx, cancel := context.WithTimeout(a.calling, detectLimit)
-	defer cancel()
 	detector := a.s.cfg.NewDetector()
-	deadline := time.Duration(a.campaign.Settings.ConnectDeadlineMS)*time.Millisecond - detectMargin
-	result = amd.Result{SpeechStart: -1, GreetingEnd: -1}
+	result = amd.Result{SpeechStart: -1, LastVoice: -1, GreetingEnd: -1}
 	for {
+		ctx, cancel := context.WithDeadline(a.calling, a.listenUntil(result))
 		frame, err := a.leg.ReadFrame(ctx)
-		since := time.Since(a.call.AnsweredAt)
+		cancel()
 		if err != nil {
 			select {
 			case <-a.leg.Done():
@@ -156,7 +158,7 @@ func (a *attempt) listen() (result amd.Result, heard bool) {
 			if a.calling.Err() != nil {
 				return result, false
 			}
-			return a.undecided(result, since, "nothing was heard"), true
+			return a.undecided(result), true
 		}
 		samples := frame.Samples[:]
 		if frame.Lost {
@@ -164,29 +166,34 @@ func (a *attempt) listen() (result amd.Result, heard bool) {
 		}
 		done := false
 		if result, done = detector.Write(samples); done {
-			if result.Verdict == amd.Unknown && result.GreetingEnd < 0 && result.SpeechStart >= 0 {
-				result.GreetingEnd = result.Decided // they still spoke
+			if result.Verdict == amd.Unknown {
+				result.GreetingEnd = result.LastVoice
 			}
 			return result, true
-		}
-		// The deadline may pass before the detector has decided, where its
-		// clock starts before the end of the greeting.
-		switch from := a.campaign.Settings.ClockStart; {
-		case result.SpeechStart < 0 || from == compliance.FromAnswer:
-			if since >= deadline {
-				return a.undecided(result, since, "no verdict before the connect deadline"), true
-			}
-		case from == compliance.FromSpeechStart:
-			if since >= result.SpeechStart+deadline {
-				return a.undecided(result, since, "no verdict before the connect deadline"), true
-			}
 		}
 	}
 }
 
-// undecided is a verdict of our own when the detector has none in time.
-func (a *attempt) undecided(r amd.Result, since time.Duration, why string) amd.Result {
-	r.Verdict, r.Decided, r.Reason = amd.Unknown, since, why
+// listenUntil is when a verdict must be there: the connect deadline, if nothing
+// more is said than was heard so far, less what an agent needs.
+func (a *attempt) listenUntil(r amd.Result) time.Time {
+	set := a.campaign.Settings
+	start := set.ClockStart.Start(compliance.Times{
+		Answer: a.call.AnsweredAt, SpeechStart: a.heardAt(r.SpeechStart), GreetingEnd: a.heardAt(r.LastVoice),
+	})
+	until := start.Add(time.Duration(set.ConnectDeadlineMS)*time.Millisecond - detectMargin)
+	if limit := a.call.AnsweredAt.Add(detectLimit); until.After(limit) {
+		return limit
+	}
+	return until
+}
+
+// undecided is a verdict of our own when the detector has none in time. The
+// greeting may go on: it has lasted until the last voice, and no longer than
+// was heard.
+func (a *attempt) undecided(r amd.Result) amd.Result {
+	r.Verdict, r.Decided, r.Reason = amd.Unknown, time.Since(a.call.AnsweredAt), "no verdict before the connect deadline"
+	r.GreetingEnd = r.LastVoice
 	if r.SpeechStart < 0 {
 		r.Verdict = amd.Silence
 	}
@@ -198,9 +205,8 @@ func (a *attempt) hungUpEarly(r amd.Result) Outcome {
 	a.r.detected(a, true, true)
 	a.save(func(c *Call) {
 		c.AnsweredBy, c.AnsweredBySource = "unknown", "amd"
+		c.SpeechStartAt, c.GreetingEndAt = a.heardAt(r.SpeechStart), a.heardAt(r.LastVoice)
 		if r.SpeechStart >= 0 {
-			c.SpeechStartAt = c.AnsweredAt.Add(r.SpeechStart)
-			c.GreetingEndAt = time.Now() // the greeting had not ended before
 			c.VerdictReason = "hung up while greeting"
 		}
 	})

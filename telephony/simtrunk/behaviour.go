@@ -27,6 +27,9 @@ type Behaviour struct {
 
 	// Audio is what it says after the answer; nil is silence.
 	Audio Audio
+	// AudioFor is how long after the answer its packets come; 0 means to the
+	// end, and a negative one that none ever comes.
+	AudioFor time.Duration
 	// HangupAfter is how long after the answer it hangs up if nobody was
 	// connected; 0 means never.
 	HangupAfter time.Duration

@@ -12,15 +12,16 @@ import (
 // leg is one call leg in memory. Frames are made when they are asked for, so a
 // leg that nobody hears costs nothing.
 type leg struct {
-	audio   Audio
-	hears   func(telephony.Frame)
-	station string           // the phone's name; empty for a trunk's leg
-	talkFor time.Duration    // see Behaviour
-	onTalk  func(other *leg) // a relay to another leg began
-	onPart  func(other *leg) // it ended
-	onEnd   func()
-	digits  chan telephony.Digit
-	done    chan struct{}
+	audio    Audio
+	hears    func(telephony.Frame)
+	station  string        // the phone's name; empty for a trunk's leg
+	talkFor  time.Duration // see Behaviour
+	audioFor time.Duration
+	onTalk   func(other *leg) // a relay to another leg began
+	onPart   func(other *leg) // it ended
+	onEnd    func()
+	digits   chan telephony.Digit
+	done     chan struct{}
 
 	mu       sync.Mutex
 	info     telephony.Info
@@ -77,6 +78,14 @@ func (l *leg) ReadFrame(ctx context.Context) (telephony.Frame, error) {
 	}
 	if err := ctx.Err(); err != nil {
 		return telephony.Frame{}, err
+	}
+	if l.audioFor != 0 && time.Duration(n)*telephony.FrameDuration >= l.audioFor {
+		select { // no packet comes any more
+		case <-l.done:
+			return telephony.Frame{}, telephony.ErrLegEnded
+		case <-ctx.Done():
+			return telephony.Frame{}, ctx.Err()
+		}
 	}
 	if wait := time.Until(due); wait > 0 {
 		if err := l.wait(ctx, wait); err != nil {

@@ -157,7 +157,7 @@ func (t *Trunk) answer(a *attempt) *leg {
 		PlacedAt: a.placed, RingingAt: a.ringing, AnsweredAt: time.Now(),
 		SIPStatus: 200, Reason: "OK",
 	}, a.b.Audio, a.b.Hears)
-	l.talkFor = a.b.TalkFor
+	l.talkFor, l.audioFor = a.b.TalkFor, a.b.AudioFor
 	l.onEnd = func() {
 		t.mu.Lock()
 		defer t.mu.Unlock()
