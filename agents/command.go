@@ -17,6 +17,7 @@ func (r *Registry) SetReady(agent dialer.AgentID) error {
 	if s.state == NotReady || s.state == Ready {
 		switch {
 		case !s.phone():
+			s.ringNow()
 			return dialer.Errorf(dialer.Conflict, "your phone is not connected: answer it, then set yourself Ready")
 		case s.desktop == nil:
 			return dialer.Errorf(dialer.Conflict, "your desktop is not connected: open it, then set yourself Ready")

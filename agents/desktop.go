@@ -47,7 +47,7 @@ type Snapshot struct {
 	Extension string              `json:"extension,omitempty"`
 	Campaigns []dialer.CampaignID `json:"campaign_ids"`
 	State     State               `json:"state"`
-	Since     time.Time           `json:"since"`
+	Since     time.Time           `json:"since,omitzero"` // zero for LoggedOut
 	Until     time.Time           `json:"until,omitzero"` // end of the longest stay
 	Reason    string              `json:"reason,omitempty"`
 	// Asked is where the agent goes after the call, if they said so.
@@ -194,6 +194,7 @@ func (r *Registry) Attach(agent dialer.AgentID) (*Desktop, error) {
 	d := &Desktop{s: s}
 	s.desktop = d
 	d.watch = s.watch()
+	s.ringNow()
 	s.changed()
 	r.match(s)
 	return d, nil
@@ -202,6 +203,14 @@ func (r *Registry) Attach(agent dialer.AgentID) (*Desktop, error) {
 // Messages is as the channel of Subscribe. When it is closed the desktop is
 // detached already.
 func (d *Desktop) Messages() <-chan Message { return d.watch.messages }
+
+// Attached reports whether this is the agent's desktop still: not after a
+// logout, nor when another one has taken over.
+func (d *Desktop) Attached() bool {
+	d.s.r.mu.Lock()
+	defer d.s.r.mu.Unlock()
+	return d.s.desktop == d
+}
 
 // Detach says that the desktop is gone. It is idempotent, and harmless after
 // another desktop has taken over.

@@ -40,7 +40,11 @@ type Config struct {
 	// RingFor is how long an agent's phone is rung at once: 30 s.
 	RingFor time.Duration
 	// RingAgain is the pause before a phone that was lost is rung again: 3 s.
-	RingAgain time.Duration
+	// It doubles each time, up to RingSeldom: 60 s.
+	RingAgain, RingSeldom time.Duration
+	// Forgotten is how long an agent may be without phone and desktop, both,
+	// before they are logged out: 5 minutes.
+	Forgotten time.Duration
 	// ConnectTone plays a short beep to the agent when a call is connected. It
 	// delays the connection by its 200 ms.
 	ConnectTone bool
@@ -74,6 +78,8 @@ func NewRegistry(cfg Config) *Registry {
 	cfg.DesktopGrace = cmp.Or(cfg.DesktopGrace, 5*time.Second)
 	cfg.RingFor = cmp.Or(cfg.RingFor, 30*time.Second)
 	cfg.RingAgain = cmp.Or(cfg.RingAgain, 3*time.Second)
+	cfg.RingSeldom = cmp.Or(cfg.RingSeldom, time.Minute)
+	cfg.Forgotten = cmp.Or(cfg.Forgotten, 5*time.Minute)
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}

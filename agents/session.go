@@ -32,8 +32,10 @@ type Session struct {
 	asked       State
 	askedReason string
 
-	leg telephony.Leg // nil while the phone is lost
-	res *reservation  // the call the agent is held for
+	leg   telephony.Leg // nil while the phone is lost
+	lost  time.Time     // when it was
+	hurry chan struct{} // the agent is there: ring now; room for one
+	res   *reservation  // the call the agent is held for
 
 	// The last disposition, so that the same said again is no mistake.
 	disposed     dialer.CallID
@@ -50,7 +52,7 @@ func newSession(r *Registry, a Agent) *Session {
 	return &Session{
 		r: r, ctx: ctx, cancel: cancel, agent: a,
 		state: LoggedOut, since: time.Now(), left: time.Now(),
-		watches: map[*watch]struct{}{},
+		watches: map[*watch]struct{}{}, hurry: make(chan struct{}, 1),
 	}
 }
 
@@ -149,11 +151,32 @@ func (s *Session) due() time.Time {
 			due = end
 		}
 	}
+	if end := s.forgotten(); !end.IsZero() && (due.IsZero() || end.Before(due)) {
+		due = end
+	}
 	return due
+}
+
+// forgotten is when an agent who went home without a logout is logged out: one
+// with neither phone nor desktop and no call; zero means not at all.
+func (s *Session) forgotten() time.Time {
+	if s.state != NotReady || s.leg != nil || s.desktop != nil {
+		return time.Time{}
+	}
+	since := s.lost
+	if s.left.After(since) {
+		since = s.left
+	}
+	return since.Add(s.r.cfg.Forgotten)
 }
 
 // expire ends what is over: the stay without a desktop, or in a state.
 func (s *Session) expire(now time.Time) {
+	if end := s.forgotten(); !end.IsZero() && !end.After(now) {
+		s.r.log.Info("an agent has neither phone nor desktop any more: logged out", "agent", s.agent.ID)
+		s.end(reasonForgotten)
+		return
+	}
 	if s.deserted(now) {
 		switch s.state {
 		case Ready:
@@ -184,8 +207,9 @@ func (s *Session) expire(now time.Time) {
 
 // Reasons that the registry itself gives.
 const (
-	reasonPhone   = "phone gone"
-	reasonDesktop = "desktop gone"
+	reasonPhone     = "phone gone"
+	reasonDesktop   = "desktop gone"
+	reasonForgotten = "phone and desktop gone"
 )
 
 // deserted reports whether the agent is without a desktop for too long.
@@ -247,10 +271,15 @@ func (s *Session) update(a Agent) {
 	s.r.match(s)
 }
 
+// station is the agent's phone.
+func (s *Session) station() telephony.Station {
+	a := s.Agent()
+	return telephony.Station{Extension: a.Extension, URI: a.URI}
+}
+
 // ring calls the agent's phone once.
 func (s *Session) ring(ctx context.Context) (telephony.Leg, error) {
-	a := s.Agent()
-	station := telephony.Station{Extension: a.Extension, URI: a.URI}
+	station := s.station()
 	phone := station.Extension
 	if station.URI != "" {
 		phone = station.URI
@@ -275,15 +304,20 @@ func (s *Session) ring(ctx context.Context) (telephony.Leg, error) {
 // keepPhone watches the phone's leg and rings again when it is lost, until the
 // session ends. It is the session's goroutine.
 func (s *Session) keepPhone(leg telephony.Leg) {
+	pause := s.r.cfg.RingAgain
 	for {
+		up := time.Now()
 		select {
 		case <-s.ctx.Done():
 			leg.Hangup(telephony.CauseNormal)
 			return
 		case <-leg.Done():
 		}
+		if time.Since(up) >= s.r.cfg.RingSeldom { // else it was no real answer
+			pause = s.r.cfg.RingAgain
+		}
 		s.phoneLost(leg)
-		leg = s.ringAgain()
+		leg, pause = s.ringAgain(pause)
 		if leg == nil {
 			return
 		}
@@ -294,20 +328,44 @@ func (s *Session) keepPhone(leg telephony.Leg) {
 	}
 }
 
-func (s *Session) ringAgain() telephony.Leg {
-	pause := time.NewTicker(s.r.cfg.RingAgain)
-	defer pause.Stop()
+// ringAgain rings until the phone is answered or the session ends, ever less
+// often: a phone hung up for the night is left in peace. One that is switched
+// off is looked for at the usual pace, which nobody hears. It returns the pause
+// before the ring after that.
+func (s *Session) ringAgain(pause time.Duration) (telephony.Leg, time.Duration) {
+	wait := time.NewTimer(pause)
+	defer wait.Stop()
 	for {
 		select {
 		case <-s.ctx.Done():
-			return nil
-		case <-pause.C:
+			return nil, 0
+		case <-wait.C:
+			pause = min(2*pause, s.r.cfg.RingSeldom)
+		case <-s.hurry:
+			pause = s.r.cfg.RingAgain
+		}
+		if !s.r.cfg.Stations.Reachable(s.station()) {
+			pause = s.r.cfg.RingAgain
+			wait.Reset(pause)
+			continue
 		}
 		leg, err := s.ring(s.ctx)
 		if err == nil {
-			return leg
+			return leg, pause
 		}
 		s.r.log.Debug("an agent's phone is still lost", "agent", s.agent.ID, "err", err)
+		wait.Reset(pause)
+	}
+}
+
+// ringNow makes a lost phone ring without more ado, for the agent is there.
+func (s *Session) ringNow() {
+	if s.leg != nil {
+		return
+	}
+	select {
+	case s.hurry <- struct{}{}:
+	default:
 	}
 }
 
@@ -318,7 +376,7 @@ func (s *Session) phoneLost(leg telephony.Leg) {
 	if s.state == LoggedOut {
 		return
 	}
-	s.leg = nil
+	s.leg, s.lost = nil, time.Now()
 	info := leg.Info()
 	r.log.Info("an agent's phone is lost", "agent", s.agent.ID, "ended_by", info.EndedBy, "cause", info.Cause)
 	if s.res != nil {
@@ -334,6 +392,7 @@ func (s *Session) phoneLost(leg telephony.Leg) {
 		s.endTalk(reasonPhone)
 	case NotReady, WrapUp, LoggedOut:
 	}
+	s.r.plan(s.due())
 	s.publish(Message{Kind: Notice, Reason: "Your phone hung up. It is being called again: answer it and set yourself Ready."})
 }
 
@@ -346,6 +405,10 @@ func (s *Session) phoneBack(leg telephony.Leg) bool {
 		return false
 	}
 	s.leg = leg
+	select {
+	case <-s.hurry: // it is about the ringing that is over
+	default:
+	}
 	s.publish(Message{Kind: Notice, Reason: "Your phone is connected again."})
 	return true
 }

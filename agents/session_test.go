@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"dialer"
 	"dialer/agents"
 	"dialer/telephony"
+	"dialer/telephony/simtrunk"
 )
 
 func TestLoginRingsThePhone(t *testing.T) {
@@ -251,6 +253,112 @@ func TestPhoneKeepsRinging(t *testing.T) {
 		if f.phones.Up() != 0 {
 			t.Error("a logged-out agent's phone was answered")
 		}
+	})
+}
+
+// A phone that nobody answers is rung ever less often, until the agent is there
+// again.
+func TestUnansweredPhoneIsRungSeldom(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		rings := &rung{Stations: simtrunk.NewStations()}
+		r := agents.NewRegistry(agents.Config{Stations: rings})
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			r.Run(ctx)
+		}()
+		defer func() { stop(); <-ended }()
+		if _, err := r.Login(t.Context(), agent("ann")); err != nil {
+			t.Fatal(err)
+		}
+		d, err := r.Attach("ann")
+		if err != nil {
+			t.Fatal(err)
+		}
+		rings.AnswerAfter(time.Hour) // never
+		rings.Hangup("ann")
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		var pauses []time.Duration
+		for i, at := range rings.times() {
+			if i > 1 { // the first is the login
+				pauses = append(pauses, at.Sub(rings.times()[i-1])-30*time.Second)
+			}
+		}
+		want := []time.Duration{6 * time.Second, 12 * time.Second, 24 * time.Second, 48 * time.Second, time.Minute, time.Minute}
+		if len(pauses) < len(want) || !slices.Equal(pauses[:len(want)], want) || pauses[len(pauses)-1] != time.Minute {
+			t.Errorf("pauses between rings are %v, want %v and so on", pauses, want)
+		}
+		if at := r.State("ann").State; at != agents.NotReady {
+			t.Errorf("an agent with a desktop is %s after an hour without the phone", at)
+		}
+		// Who comes back need not wait for the next ring.
+		for n := len(rings.times()); len(rings.times()) == n; {
+			time.Sleep(time.Second)
+		}
+		time.Sleep(31 * time.Second) // the ringing ends, a pause of a minute begins
+		rings.AnswerAfter(time.Second)
+		d.Detach()
+		if _, err := r.Attach("ann"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if rings.Up() != 1 {
+			t.Error("the phone was not rung when the agent came back")
+		}
+	})
+}
+
+// rung notes when phones are rung.
+type rung struct {
+	*simtrunk.Stations
+	mu sync.Mutex
+	at []time.Time
+}
+
+func (r *rung) Ring(ctx context.Context, s telephony.Station) (telephony.Leg, error) {
+	r.mu.Lock()
+	r.at = append(r.at, time.Now())
+	r.mu.Unlock()
+	return r.Stations.Ring(ctx, s)
+}
+
+func (r *rung) times() []time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.at)
+}
+
+// Who goes home without a logout is logged out: their phone must not ring all
+// night.
+func TestForgottenLogout(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := openFloor(t, agents.Config{})
+		d := f.login(agent("ann"))
+		bob := f.login(agent("bob"))
+		f.phones.AnswerAfter(time.Hour)
+		f.phones.Hangup("ann")
+		time.Sleep(time.Hour)
+		f.is("ann", agents.NotReady, "logged in") // the desktop is open
+		d.Detach()
+		time.Sleep(5*time.Minute - time.Second)
+		f.is("ann", agents.NotReady, "logged in")
+		time.Sleep(time.Second)
+		synctest.Wait()
+		f.is("ann", agents.LoggedOut, "")
+		if got := f.saved.of("ann"); got[len(got)-1] != "not_ready>logged_out phone and desktop gone" {
+			t.Errorf("moves are %v", got)
+		}
+		// A phone that is up is a shift, with or without a desktop.
+		bob.Detach()
+		time.Sleep(time.Hour)
+		f.is("bob", agents.NotReady, "logged in")
+		f.phones.Hangup("bob")
+		time.Sleep(5*time.Minute + time.Second)
+		synctest.Wait()
+		f.is("bob", agents.LoggedOut, "")
 	})
 }
 
