@@ -92,6 +92,7 @@ func (p pacer) bound(s Snapshot, d Decision) Decision {
 	}{
 		{p.burst(s), "burst", "the most in one decision"},
 		{p.linesLeft(s), "lines-per-agent", "lines left for these agents"},
+		{p.spare(s), "allowance", "if all in flight are answered, no more may find no agent"},
 		{s.Lines, "lines", "trunk lines free"},
 		{s.LeadsLeft, "leads", "leads that may be called now"},
 	} {
@@ -117,6 +118,17 @@ func (p pacer) linesLeft(s Snapshot) int {
 		return math.MaxInt
 	}
 	return int(min(p.MaxLinesPerAgent*float64(s.agents()), 1e9)) - s.inFlight() - len(s.Talking)
+}
+
+// spare is how many more calls may be in flight so that, should a person answer
+// every one of them before any talk ends, no more are abandoned than the
+// allowance holds. No order of answers can then pass the cap. Power without a
+// cap promises nothing.
+func (p pacer) spare(s Snapshot) int {
+	if p.Mode == Power && s.Cap == 0 {
+		return math.MaxInt
+	}
+	return s.Ready + s.Held + int(max(s.allowance(), 0)) - s.inFlight()
 }
 
 // sane replaces counts that cannot be, so that a fault elsewhere never dials more.

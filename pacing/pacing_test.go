@@ -118,7 +118,7 @@ var snapshots = rapid.Custom(func(t *rapid.T) Snapshot {
 		Waiting:   rapid.IntRange(0, 5).Draw(t, "waiting"),
 		Answered:  answered,
 		Abandoned: rapid.IntRange(0, answered/10+1).Draw(t, "abandoned"),
-		Cap:       rapid.SampledFrom([]float64{0, 0.01, 0.03, 0.05, 1, -1}).Draw(t, "cap"),
+		Cap:       rapid.SampledFrom([]float64{0, 0.01, 0.03, 0.05, 0.1, 1, -1}).Draw(t, "cap"),
 		Lines:     rapid.IntRange(-5, 200).Draw(t, "lines"),
 		LeadsLeft: rapid.IntRange(-5, 200).Draw(t, "leads"),
 		Laws: Laws{
@@ -129,6 +129,9 @@ var snapshots = rapid.Custom(func(t *rapid.T) Snapshot {
 			TalkMean: time.Duration(rapid.IntRange(-1, 600).Draw(t, "talk")) * time.Second,
 			WrapMean: time.Duration(rapid.IntRange(-1, 60).Draw(t, "wrap")) * time.Second,
 		},
+	}
+	if rapid.Bool().Draw(t, "little left") {
+		s.Abandoned = max(int(s.Cap*float64(answered+1))-rapid.IntRange(0, 4).Draw(t, "left"), 0)
 	}
 	if rapid.Bool().Draw(t, "learned") {
 		s.Laws.Live = rapid.SliceOfN(rapid.Float64Range(-1, 50), 0, 120).Draw(t, "live")
@@ -178,6 +181,9 @@ func checkBounds(t *testing.T) {
 		guarded := c.Mode == Predictive || c.Mode == Power && s.Cap > 0
 		if (single || guarded && spent || cold) && d.Dial > 0 && d.Dial+flight > s.Ready+s.Held {
 			t.Fatalf("dial %d with %d in flight for %d agents: %s", d.Dial, flight, s.Ready+s.Held, d.Reason)
+		}
+		if beyond := d.Dial + flight - s.Ready - s.Held; guarded && d.Dial > 0 && float64(beyond) > max(s.Cap*float64(s.Answered+1)-float64(s.Abandoned), 0) {
+			t.Fatalf("%d calls in flight beyond the agents, only %g may be abandoned: %s", beyond, d.Allowance, d.Reason)
 		}
 		if agents == 0 && d.Dial > 0 {
 			t.Fatalf("dial %d without any agent", d.Dial)
