@@ -221,6 +221,19 @@ func (a *attempt) unanswered(err error) Outcome {
 	return outcomeOf(failed.Cause)
 }
 
+// dialogLimit is how long the ACK waits for the database. When that does not
+// answer, the call goes on: audio never waits.
+const dialogLimit = 300 * time.Millisecond
+
+// answering keeps what ends the call, should this process die after the ACK.
+func (a *attempt) answering(dialog []byte) {
+	ctx, cancel := context.WithTimeout(a.calling, dialogLimit)
+	defer cancel()
+	if err := a.s.cfg.Store.SaveDialog(ctx, a.call.ID, dialog); err != nil {
+		a.log.Warn("a call could not be ended after a crash: its dialog is not saved yet", "err", err)
+	}
+}
+
 // answered notes the answer, and what another process needs to end the call.
 func (a *attempt) answered(leg telephony.Leg) {
 	a.leg = leg

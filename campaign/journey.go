@@ -87,6 +87,7 @@ func dial(a *attempt) Outcome {
 		Call: a.call.ID, To: a.call.To, From: a.call.From, FromName: set.CallerName, Trunk: a.call.Trunk,
 		RingTimeout: time.Duration(set.RingTimeoutS) * time.Second,
 		OnProgress:  a.progress,
+		OnAnswer:    a.answering,
 	})
 	if err != nil {
 		return a.unanswered(err)

@@ -14,6 +14,10 @@ import (
 // on record counts as abandoned: a crash never lowers the count.
 func Interrupt(c Call, now time.Time) (Call, []dialer.Fact) {
 	var facts []dialer.Fact
+	if c.AnsweredAt.IsZero() && len(c.Dialog) > 0 {
+		// Killed between the answer and its record; nobody knows when it was.
+		c.AnsweredAt = now
+	}
 	switch {
 	case c.AnsweredAt.IsZero():
 		c.Class = compliance.ClassFailed

@@ -38,6 +38,9 @@ type Store interface {
 	// the commit is known; on any error the call must not be placed. A refusal
 	// is a *dialer.Error: Forbidden (do-not-call) or Conflict.
 	BeginCall(ctx context.Context, c Call, facts ...dialer.Fact) error
+	// SaveDialog commits what another process needs to end the call; it goes
+	// before the ACK, so it does not wait for what is queued.
+	SaveDialog(ctx context.Context, id dialer.CallID, dialog []byte) error
 	// UpdateCall saves c, queued and in order; it never blocks.
 	UpdateCall(c Call, facts ...dialer.Fact)
 	// EndCall closes the call and moves the lead, queued and in order.

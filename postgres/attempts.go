@@ -125,3 +125,17 @@ func factsOf(c campaign.Call, at time.Time, facts []dialer.Fact) []dialer.Event 
 	}
 	return events
 }
+
+const sqlSaveDialog = `UPDATE open_attempts SET dialog = $2 WHERE call_id = $1`
+
+// SaveDialog implements campaign.Store.
+func (db *DB) SaveDialog(ctx context.Context, id dialer.CallID, dialog []byte) error {
+	tag, err := db.pool.Exec(ctx, sqlSaveDialog, id, dialog)
+	if err == nil && tag.RowsAffected() == 0 {
+		err = errors.New("it is not open")
+	}
+	if err != nil {
+		return fmt.Errorf("saving the dialog of call %s: %w", id, err)
+	}
+	return nil
+}

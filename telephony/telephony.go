@@ -43,6 +43,11 @@ type Invite struct {
 	// OnProgress, when set, is told of each provisional response in wire order.
 	// It must not block.
 	OnProgress func(Progress)
+	// OnAnswer, when set, is given what another process needs to end the call
+	// (Leg.Dialog) before the answer is acknowledged: a process that dies right
+	// after the ACK would leave a call that nobody can end. The ACK waits for it,
+	// so it must return within some 300 ms.
+	OnAnswer func(dialog []byte)
 	// OnEarlyFrame, when set, hears early media (ringback, SIT, announcements).
 	// It must not block.
 	OnEarlyFrame func(Frame)

@@ -2,6 +2,7 @@ package memstore
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -276,4 +277,16 @@ func (s *Store) afterInterrupt(c campaign.Call, now time.Time) campaign.Next {
 		l = kept.Lead
 	}
 	return campaign.AfterInterrupt(settings, l, now)
+}
+
+// SaveDialog implements campaign.Store.
+func (s *Store) SaveDialog(_ context.Context, id dialer.CallID, dialog []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	kept := s.calls[id]
+	if kept == nil || kept.State == campaign.Ended {
+		return fmt.Errorf("memstore: call %s is not open", id)
+	}
+	kept.Dialog = dialog
+	return nil
 }

@@ -221,6 +221,10 @@ func orphans(t *testing.T, f *fixture) {
 	talking.Version++
 	talking.State, talking.AnsweredAt, talking.ConnectedAt = campaign.Connected, now, now
 	f.UpdateCall(talking)
+	unrecorded := f.call(8) // answered, and killed before that was on record
+	if err := f.SaveDialog(f.ctx, unrecorded.ID, []byte("its dialog")); err != nil {
+		t.Error(err)
+	}
 	over := f.call(5)
 	f.EndCall(ended(over, campaign.OutcomeBusy, compliance.ClassBusy), campaign.Next{State: campaign.Done, Why: "busy"})
 	f.add(6, 1, nil)
@@ -242,10 +246,14 @@ func orphans(t *testing.T, f *fixture) {
 		if c.ID == answered.ID && string(c.Dialog) != "route and tags" {
 			t.Errorf("the dialog is %q", c.Dialog)
 		}
+		if c.ID == unrecorded.ID && string(c.Dialog) != "its dialog" {
+			t.Errorf("the dialog saved before the ACK is %q", c.Dialog)
+		}
 	}
 	diff(t, "classes of orphans", classes, map[dialer.CallID]compliance.Class{
 		ringing.ID: compliance.ClassFailed, answered.ID: compliance.ClassAbandonedSilent,
 		machine.ID: compliance.ClassMachine, talking.ID: compliance.ClassConnected,
+		unrecorded.ID: compliance.ClassAbandonedSilent,
 	})
 	diff(t, "facts of the abandoned one", f.kinds(answered.ID), []string{"call.placed", "call.abandoned", "call.ended"})
 	f.wantLead(held.ID, campaign.Dialable, "")
@@ -267,7 +275,7 @@ func orphans(t *testing.T, f *fixture) {
 	for _, c := range again {
 		ids = append(ids, c.ID)
 	}
-	want := []dialer.CallID{answered.ID, mine.ID}
+	want := []dialer.CallID{answered.ID, unrecorded.ID, mine.ID}
 	slices.Sort(ids)
 	slices.Sort(want)
 	diff(t, "orphans of the second restart", ids, want)

@@ -116,7 +116,7 @@ func (e *Endpoint) place(ctx context.Context, p peer, inv telephony.Invite,
 	c := &call{
 		e: e, peer: p, id: inv.Call, log: log, session: session,
 		ring: inv.RingTimeout, headers: inv.Headers,
-		onProgress: inv.OnProgress, onEarly: inv.OnEarlyFrame, release: release, hold: hold,
+		onProgress: inv.OnProgress, onAnswer: inv.OnAnswer, onEarly: inv.OnEarlyFrame, release: release, hold: hold,
 	}
 	if c.ring <= 0 {
 		c.ring = ringTimeout
@@ -146,7 +146,10 @@ func (e *Endpoint) Ring(ctx context.Context, s telephony.Station) (telephony.Leg
 	return e.place(ctx, p, inv, func() {}, nil)
 }
 
-// stationPeer makes the peer of a call to an agent's phone.
+// stationPeer makes the peer of a call to an agent's phone. A phone's URI that
+// leads to a trunk is refused: whoever may edit agents could otherwise have a
+// trunk that knows us by our address place any call, past do-not-call lists,
+// caps and records.
 func (e *Endpoint) stationPeer(ctx context.Context, s telephony.Station) (peer, error) {
 	p := peer{name: s.Extension, codecs: []media.Codec{media.PCMU, media.PCMA}, fromName: "Dialer"}
 	var err error
@@ -156,6 +159,9 @@ func (e *Endpoint) stationPeer(ctx context.Context, s telephony.Station) (peer, 
 		}
 		if err == nil {
 			p.addr, err = e.route.resolve(ctx, uriHostPort(p.recipient))
+		}
+		if err == nil && e.route.toTrunk(ctx, p.recipient.Host, p.addr) {
+			err = dialer.Fieldf("uri", "%q is at a trunk: give the address of a phone", s.URI)
 		}
 	} else {
 		b, ok := e.reg.lookup(s.Extension, time.Now())

@@ -34,6 +34,7 @@ type call struct {
 	headers map[string]string
 
 	onProgress func(telephony.Progress)
+	onAnswer   func(dialog []byte)
 	onEarly    func(telephony.Frame)
 	release    func()                         // gives the channel back
 	hold       func(time.Duration, time.Time) // keeps calls from the trunk; nil for a phone
@@ -367,6 +368,9 @@ func (c *call) answered(res *sip.Response) (leg bool) {
 	c.session.SetRemote(c.peer.audio(remote))
 	c.session.Answered(answeredAt)
 	l := c.e.newLeg(c, d, remote, res, answeredAt)
+	if c.onAnswer != nil {
+		c.onAnswer(l.Dialog())
+	}
 	c.answers.ack(d, c.invite) // when the leg is known: BYE may follow at once
 	c.report(result{leg: l})
 	return true

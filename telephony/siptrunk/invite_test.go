@@ -522,6 +522,30 @@ func TestAnswerToCallOfDeadProcess(t *testing.T) {
 	}
 }
 
+// TestDialogIsKeptBeforeTheACK: a process that dies right after its ACK must
+// have left what ends the call.
+func TestDialogIsKeptBeforeTheACK(t *testing.T) {
+	p := newRawPeer(t)
+	e := startEndpoint(t, nil, testTrunk(p))
+	inv := invite()
+	kept, goOn := make(chan []byte, 1), make(chan struct{})
+	inv.OnAnswer = func(dialog []byte) {
+		kept <- dialog
+		<-goOn
+	}
+	d := dial(t, t.Context(), e, inv)
+	p.reply(p.expect("INVITE"), answerSDP)
+	saved := <-kept
+	if ack := p.await("ACK", 100*time.Millisecond); ack != nil {
+		t.Error("acknowledged before the dialog was kept")
+	}
+	close(goOn)
+	p.expect("ACK")
+	if got := d.answered().Dialog(); string(got) != string(saved) {
+		t.Errorf("kept %s\nwant %s", saved, got)
+	}
+}
+
 func TestEndOrphan(t *testing.T) {
 	p := newRawPeer(t)
 	tr := testTrunk(p)
