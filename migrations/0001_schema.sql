@@ -116,7 +116,7 @@ CREATE TABLE imports (
     rejected   int NOT NULL DEFAULT 0,
     error      text NOT NULL DEFAULT '',
     CHECK (ended_at IS NULL OR error <> '' OR rows = created + updated + skipped + rejected),
-    CHECK (error = '' OR created + updated = 0)
+    CHECK (error = '' OR ended_at IS NOT NULL)
 );
 CREATE INDEX imports_list ON imports (list_id, id);
 CREATE TABLE import_rejects (

@@ -43,9 +43,12 @@ const partitionsAhead = 14
 // from many goroutines.
 type DB struct {
 	pool *pgxpool.Pool
+	bulk *pgxpool.Pool // of imports and reports: however slow, they stop no call
 	log  *slog.Logger
 	tail tail
 	saves
+	imports chan struct{} // a place for each import under way
+	reports chan struct{} // and for each report
 
 	mu    sync.Mutex
 	slot  int
@@ -98,10 +101,18 @@ func Open(ctx context.Context, url string, log *slog.Logger, opts ...Option) (*D
 	if err != nil {
 		return nil, fmt.Errorf("the database cannot be used: %w", err)
 	}
-	db := &DB{pool: pool, log: log}
+	few := cfg.Copy()
+	few.MinConns, few.MaxConns = 0, mostImports+mostReports
+	bulk, err := pgxpool.NewWithConfig(ctx, few)
+	if err != nil {
+		pool.Close()
+		return nil, fmt.Errorf("the database cannot be used: %w", err)
+	}
+	db := &DB{pool: pool, bulk: bulk, log: log, imports: make(chan struct{}, mostImports), reports: make(chan struct{}, mostReports)}
 	db.saves.init()
 	db.tail.init()
 	if err := db.checkServer(ctx, o); err != nil {
+		bulk.Close()
 		pool.Close()
 		return nil, err
 	}
@@ -148,6 +159,7 @@ func (db *DB) Close() {
 		db.alive = nil
 	}
 	db.aliveMu.Unlock()
+	db.bulk.Close()
 	db.pool.Close()
 }
 

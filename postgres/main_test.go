@@ -64,7 +64,7 @@ func TestStatements(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Release()
-	for _, query := range []string{sqlStageLeads, sqlStageRejects} {
+	for _, query := range []string{sqlStageLeads, sqlStageRejects, sqlStageChanges} {
 		if _, err := conn.Exec(t.Context(), query); err != nil {
 			t.Fatal(err)
 		}

@@ -14,12 +14,12 @@ import (
 )
 
 const (
-	sqlGetCall   = `SELECT to_jsonb(calls) FROM calls WHERE id = $1`
+	sqlGetCall   = `SELECT to_jsonb(calls) FROM calls WHERE id = $1 AND placed_at >= $2 AND placed_at < $3`
 	sqlListCalls = `SELECT to_jsonb(c) FROM calls c
 		WHERE ($1 = '' OR campaign_id = $1) AND ($2 = '' OR lead_id = $2) AND ($3 = '' OR agent_id = $3)
 			AND ($4 = '' OR to_number = $4) AND ($5 = '' OR outcome = $5) AND ($6 = '' OR class = $6)
 			AND ($7::timestamptz IS NULL OR placed_at >= $7) AND ($8::timestamptz IS NULL OR placed_at < $8)
-			AND ($9 = '' OR (placed_at, id) < (SELECT placed_at, id FROM calls WHERE id = $9))
+			AND ($9 = '' OR (placed_at, id) < (SELECT placed_at, id FROM calls WHERE id = $9 AND placed_at >= $11 AND placed_at < $12))
 		ORDER BY placed_at DESC, id DESC LIMIT $10`
 	sqlCallFacts = `SELECT c.id, to_number, coalesce(agent_id, ''), placed_at, ringing_at, answered_at, speech_start_at, greeting_end_at,
 			connected_at, message_start_at, message_end_at, ended_at, ended_by, coalesce(class, ''), answered_by, coalesce(a.name, ''), message_sha
@@ -29,9 +29,13 @@ const (
 		ORDER BY placed_at, c.id`
 )
 
+// mostReports is how many reports read calls at the same time.
+const mostReports = 1
+
 // GetCall returns one call. Times have microseconds.
 func (db *DB) GetCall(ctx context.Context, id dialer.CallID) (campaign.Call, error) {
-	rows, err := db.pool.Query(ctx, sqlGetCall, id)
+	from, to := placedWithin(id)
+	rows, err := db.pool.Query(ctx, sqlGetCall, id, from, to)
 	if err != nil {
 		return campaign.Call{}, fmt.Errorf("reading a call: %w", err)
 	}
@@ -48,7 +52,12 @@ func (db *DB) GetCall(ctx context.Context, id dialer.CallID) (campaign.Call, err
 // ListCalls returns calls, the newest first; after is the last of the page
 // before.
 func (db *DB) ListCalls(ctx context.Context, f campaign.CallFilter, after dialer.CallID, limit int) ([]campaign.Call, error) {
-	rows, err := db.pool.Query(ctx, sqlListCalls, f.Campaign, f.Lead, f.Agent, f.Number, f.Outcome, f.Class, at(f.From), at(f.To), after, limit)
+	from, to := placedWithin(after)
+	if after != "" && (f.To.IsZero() || to.Before(f.To)) {
+		f.To = to // none of the rest is newer
+	}
+	rows, err := db.pool.Query(ctx, sqlListCalls, f.Campaign, f.Lead, f.Agent, f.Number, f.Outcome, f.Class,
+		at(f.From), at(f.To), after, limit, from, to)
 	if err != nil {
 		return nil, fmt.Errorf("listing calls: %w", err)
 	}
