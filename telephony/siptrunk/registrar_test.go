@@ -285,6 +285,43 @@ func TestRingPhone(t *testing.T) {
 	}
 }
 
+// A phone's URI at a trunk would place calls that no campaign knows of.
+func TestRingRefusesTrunk(t *testing.T) {
+	trunk, phone := newRawPeer(t), newRawPeer(t)
+	named := testTrunk(trunk)
+	named.ID, named.Address = "trk_named", "sip.example.invalid:5060"
+	far := testTrunk(trunk)
+	far.ID, far.Address = "trk_far", "192.0.2.9"
+	e := startEndpoint(t, nil, testTrunk(trunk), named, far)
+	e.route.mu.Lock() // as if the name had been looked up
+	e.route.names["sip.example.invalid"] = resolved{[]netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")}, time.Now()}
+	e.route.mu.Unlock()
+	for _, uri := range []string{
+		"sip:+39123456789@" + trunk.addr().String(),
+		"sip:anna@" + trunk.addr().String(),
+		"sip:anna@SIP.example.INVALID:5080", "sip:anna@192.0.2.2", "sip:192.0.2.1:5070", "sip:anna@192.0.2.9:9999;x=y", "sip:anna@[::ffff:192.0.2.9]",
+	} {
+		ctx, stop := context.WithTimeout(t.Context(), 2*time.Second)
+		_, err := e.Ring(ctx, telephony.Station{Extension: "9", URI: uri})
+		stop()
+		var refused *telephony.DialError
+		if !errors.As(err, &refused) || refused.Cause != telephony.CauseNotSent || ctx.Err() == context.DeadlineExceeded {
+			t.Errorf("Ring of %s: %v, want it refused", uri, err)
+		}
+	}
+	trunk.silent("INVITE", 50*time.Millisecond)
+	d := &dialed{t: t, done: make(chan struct{})}
+	go func() {
+		defer close(d.done)
+		d.leg, d.err = e.Ring(t.Context(), telephony.Station{URI: "sip:anna@" + phone.addr().String()})
+	}()
+	m := phone.expect("INVITE")
+	phone.reply(m, reply{status: "486 Busy Here", tag: "x"})
+	if err := d.failed(); err.Cause != telephony.CauseBusy {
+		t.Errorf("a phone on the trunk's machine: %+v", err)
+	}
+}
+
 // A phone behind NAT names an address in SDP that is not where its RTP comes
 // from; where it registered from is good enough.
 func TestPhoneBehindNATIsHeard(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -52,19 +53,19 @@ func (r *router) setTrunks(hostPorts []string) {
 
 func (r *router) admitTrunks() {
 	r.mu.Lock()
-	var addrs []netip.Addr
+	var hosts []string
 	for _, hp := range r.trunks {
 		host, _, err := net.SplitHostPort(hp)
 		if err != nil {
 			continue
 		}
-		if a, err := netip.ParseAddr(host); err == nil {
-			addrs = append(addrs, a.Unmap())
-		} else {
-			addrs = append(addrs, r.names[host].addrs...)
-		}
+		hosts = append(hosts, host)
 	}
 	r.mu.Unlock()
+	var addrs []netip.Addr
+	for _, host := range hosts {
+		addrs = append(addrs, r.addrsOf(host)...)
+	}
 	r.peers.setTrunks(addrs)
 }
 
@@ -131,6 +132,38 @@ func (r *router) resolve(ctx context.Context, hostPort string) (netip.AddrPort, 
 		return netip.AddrPort{}, fmt.Errorf("%q has no address", host)
 	}
 	return netip.AddrPortFrom(known.addrs[0], uint16(port)), nil
+}
+
+// toTrunk reports whether a request to host, found at addr, would reach a trunk,
+// on whatever port. On the loopback, where all is one host, the port counts.
+func (r *router) toTrunk(ctx context.Context, host string, addr netip.AddrPort) bool {
+	r.mu.Lock()
+	trunks := slices.Clone(r.trunks)
+	r.mu.Unlock()
+	for _, hp := range trunks {
+		at, err := r.resolve(ctx, hp)
+		name, _, _ := net.SplitHostPort(hp)
+		switch {
+		case err == nil && at == addr:
+			return true
+		case addr.Addr().IsLoopback():
+		case strings.EqualFold(strings.TrimSuffix(name, "."), strings.TrimSuffix(host, ".")):
+			return true
+		case slices.Contains(r.addrsOf(name), addr.Addr()):
+			return true
+		}
+	}
+	return false
+}
+
+// addrsOf returns what is known of a name's addresses.
+func (r *router) addrsOf(host string) []netip.Addr {
+	if a, err := netip.ParseAddr(host); err == nil {
+		return []netip.Addr{a.Unmap()}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.names[host].addrs
 }
 
 // ours returns the address that stands in Contact, Via and SDP towards a peer.
