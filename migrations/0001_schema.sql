@@ -252,6 +252,7 @@ CREATE INDEX open_attempts_slot ON open_attempts (slot);
 -- it hung them up leaves the work to the next one.
 CREATE TABLE hangups (
     call_id    text PRIMARY KEY,
+    placed_at  timestamptz NOT NULL,
     slot       int NOT NULL REFERENCES nodes,
     epoch      bigint NOT NULL, -- that settled the call
     settled_at timestamptz NOT NULL,

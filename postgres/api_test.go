@@ -17,6 +17,7 @@ import (
 	"dialer/api"
 	"dialer/campaign"
 	"dialer/compliance"
+	"dialer/internal/storetest"
 	"dialer/telephony"
 )
 
@@ -204,8 +205,9 @@ func TestLeadsAndCalls(t *testing.T) {
 		if len(claimed) != 1 {
 			t.Fatalf("claimed %d", len(claimed))
 		}
-		c := campaign.Call{ID: dialer.NewCallID(), Version: 1, Campaign: id, List: list, Lead: l.ID, Mode: campaign.Power,
-			To: l.Number, From: "+12125550000", Attempt: i + 1, State: campaign.Placed, PlacedAt: noon.AddDate(0, 0, i)}
+		placed := noon.AddDate(0, 0, i)
+		c := campaign.Call{ID: storetest.CallID(placed), Version: 1, Campaign: id, List: list, Lead: l.ID, Mode: campaign.Power,
+			To: l.Number, From: "+12125550000", Attempt: i + 1, State: campaign.Placed, PlacedAt: placed}
 		check(t, db.BeginCall(t.Context(), c, dialer.CallPlaced{To: c.To}))
 		c.Version, c.State, c.Outcome, c.Class, c.EndedAt = 2, campaign.Ended, campaign.OutcomeAbandoned, compliance.ClassAbandonedMsg, c.PlacedAt.Add(time.Minute)
 		c.MessageSHA = strings.Repeat("ab", 32)

@@ -14,7 +14,9 @@ import (
 )
 
 // What may change of a call is set by the next two statements; they differ in
-// that only EndCall ends one.
+// that only EndCall ends one. Every statement about a call gets its placed_at, or
+// where that lies, as a parameter: so the server plans for one day's partition,
+// or two, however many there are.
 const (
 	sqlUpdateCall = `WITH saved AS (
 			UPDATE calls SET (version, trunk_id, agent_id, state, class, rules, answered_by, answered_by_source, verdict, verdict_reason,
@@ -26,7 +28,7 @@ const (
 				n.message_start_at, n.message_end_at, n.message_sha, n.opt_out_at, n.ended_by, n.cause, n.sip_status, n.q850, n.ghost,
 				n.disposition, n.note, n.disposed_at, n.recording, n.media)
 			FROM jsonb_populate_record(NULL::calls, $1::jsonb) AS n
-			WHERE calls.id = n.id AND calls.placed_at = n.placed_at AND calls.version < n.version
+			WHERE calls.id = $2 AND calls.placed_at = $3 AND calls.version < n.version
 				AND (calls.state = 'ended') = (n.state = 'ended')
 			RETURNING calls.id, calls.agent_id, calls.state
 		), attempt AS (
@@ -45,7 +47,7 @@ const (
 				n.message_start_at, n.message_end_at, n.message_sha, n.opt_out_at, n.ended_at, n.ended_by, n.cause, n.sip_status, n.q850, n.ghost,
 				n.disposition, n.note, n.disposed_at, n.recording, n.media)
 			FROM jsonb_populate_record(NULL::calls, $1::jsonb) AS n
-			WHERE calls.id = n.id AND calls.placed_at = n.placed_at AND calls.version < n.version AND calls.state <> 'ended'
+			WHERE calls.id = $3 AND calls.placed_at = $4 AND calls.version < n.version AND calls.state <> 'ended'
 			RETURNING calls.id, calls.lead_id, calls.outcome
 		), closed AS (
 			DELETE FROM open_attempts USING saved WHERE call_id = saved.id
@@ -60,9 +62,10 @@ const (
 			FROM saved, closed WHERE leads.id = saved.lead_id
 		)
 		SELECT (SELECT count(*) FROM saved), (SELECT ghost_at FROM closed)`
-	sqlCallNow = `SELECT state, version, disposition, note, disposed_at IS NOT NULL FROM calls WHERE id = $1 FOR NO KEY UPDATE`
-	sqlDispose = `UPDATE calls SET version = $2, disposition = $3, note = $4, disposed_at = $5,
-			answered_by = $6, answered_by_source = $7, class = $8 WHERE id = $1`
+	sqlCallNow = `SELECT placed_at, state, version, disposition, note, disposed_at IS NOT NULL FROM calls
+		WHERE id = $1 AND placed_at >= $2 AND placed_at < $3 FOR NO KEY UPDATE`
+	sqlDispose = `UPDATE calls SET version = $3, disposition = $4, note = $5, disposed_at = $6,
+			answered_by = $7, answered_by_source = $8, class = $9 WHERE id = $1 AND placed_at = $2`
 	sqlNextAtEnd = `UPDATE open_attempts SET next = $2 WHERE call_id = $1`
 	sqlMoveLead  = `UPDATE leads SET state = n ->> 'state', due = (n ->> 'due')::timestamptz, owner_id = n ->> 'owner', why = n ->> 'why'
 		FROM (SELECT $2::jsonb AS n) AS next WHERE id = $1 AND state IN ('dialable', 'done')`
@@ -84,19 +87,23 @@ func (db *DB) UpdateCall(c campaign.Call, facts ...dialer.Fact) {
 	now := time.Now()
 	db.enqueue(save{what: "update of a call", call: c.ID,
 		apply: func(ctx context.Context, tx pgx.Tx) ([]dialer.Event, error) {
-			row, err := jsonText(rowOf(c))
-			if err != nil {
-				return nil, err
-			}
-			var saved int
-			if err := tx.QueryRow(ctx, sqlUpdateCall, row).Scan(&saved); err != nil {
-				return nil, err
-			}
-			if saved == 0 {
-				return nil, dialer.Errorf(dialer.Conflict, "version %d, state %s is stale", c.Version, c.State)
-			}
-			return factsOf(c, now, facts), nil
+			return db.update(ctx, tx, c, now, facts)
 		}})
+}
+
+func (db *DB) update(ctx context.Context, tx pgx.Tx, c campaign.Call, now time.Time, facts []dialer.Fact) ([]dialer.Event, error) {
+	row, err := jsonText(rowOf(c))
+	if err != nil {
+		return nil, err
+	}
+	var saved int
+	if err := tx.QueryRow(ctx, sqlUpdateCall, row, c.ID, stamp(c.PlacedAt)).Scan(&saved); err != nil {
+		return nil, err
+	}
+	if saved == 0 {
+		return nil, dialer.Errorf(dialer.Conflict, "version %d, state %s is stale", c.Version, c.State)
+	}
+	return factsOf(c, now, facts), nil
 }
 
 // EndCall implements campaign.Store. What a disposition said of the lead before
@@ -120,7 +127,7 @@ func (db *DB) end(ctx context.Context, tx pgx.Tx, c campaign.Call, next campaign
 	}
 	var saved int
 	var ghost *time.Time
-	if err := tx.QueryRow(ctx, sqlEndCall, row, move).Scan(&saved, &ghost); err != nil {
+	if err := tx.QueryRow(ctx, sqlEndCall, row, move, c.ID, stamp(c.PlacedAt)).Scan(&saved, &ghost); err != nil {
 		return nil, err
 	}
 	if saved == 0 {
@@ -152,11 +159,13 @@ func (db *DB) DisposeCall(ctx context.Context, c campaign.Call, next campaign.Ne
 }
 
 func (db *DB) dispose(ctx context.Context, tx pgx.Tx, c campaign.Call, next campaign.Next, now time.Time, facts []dialer.Fact) ([]dialer.Event, error) {
+	var placed time.Time
 	var state campaign.CallState
 	var version int
 	var disposition, note string
 	var disposed bool
-	err := tx.QueryRow(ctx, sqlCallNow, c.ID).Scan(&state, &version, &disposition, &note, &disposed)
+	from, to := placedWithin(c.ID)
+	err := tx.QueryRow(ctx, sqlCallNow, c.ID, from, to).Scan(&placed, &state, &version, &disposition, &note, &disposed)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return nil, dialer.Errorf(dialer.NotFound, "there is no call %s", c.ID)
@@ -176,7 +185,7 @@ func (db *DB) dispose(ctx context.Context, tx pgx.Tx, c campaign.Call, next camp
 	if c.DisposedAt.IsZero() {
 		c.DisposedAt = now
 	}
-	if _, err := tx.Exec(ctx, sqlDispose, c.ID, c.Version, plain(c.Disposition), plain(c.Note), stamp(c.DisposedAt),
+	if _, err := tx.Exec(ctx, sqlDispose, c.ID, placed, c.Version, plain(c.Disposition), plain(c.Note), stamp(c.DisposedAt),
 		c.AnsweredBy, c.AnsweredBySource, orNull(c.Class)); err != nil {
 		return nil, err
 	}

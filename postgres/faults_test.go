@@ -17,6 +17,7 @@ import (
 	"dialer"
 	"dialer/campaign"
 	"dialer/internal/pgtest"
+	"dialer/internal/storetest"
 )
 
 func TestMigrate(t *testing.T) {
@@ -90,7 +91,7 @@ func TestOneProcessInASlot(t *testing.T) {
 	first.alive.Close(t.Context())
 	first.aliveMu.Unlock()
 	check(t, second.Register(t.Context(), 1))
-	c := campaign.Call{ID: dialer.NewCallID(), Version: 1, Campaign: id, List: list, Lead: claimed[0].ID, To: claimed[0].Number,
+	c := campaign.Call{ID: storetest.CallID(noon), Version: 1, Campaign: id, List: list, Lead: claimed[0].ID, To: claimed[0].Number,
 		From: "+12125550000", Mode: campaign.Power, State: campaign.Placed, PlacedAt: noon}
 	wantCode(t, first.BeginCall(t.Context(), c), dialer.Unavailable, "a call of a process that lost its slot")
 	first.Record(dialer.Event{Fact: dialer.PacingDecided{Dial: 99}})
@@ -178,7 +179,7 @@ func TestCommitOfUnknownResult(t *testing.T) {
 	check(t, err)
 	claimed, err := db.ClaimLeads(t.Context(), id, 1, "", noon)
 	check(t, err)
-	c := campaign.Call{ID: dialer.NewCallID(), Version: 1, Campaign: id, List: list, Lead: claimed[0].ID, To: claimed[0].Number,
+	c := campaign.Call{ID: storetest.CallID(noon), Version: 1, Campaign: id, List: list, Lead: claimed[0].ID, To: claimed[0].Number,
 		From: "+12125550000", Mode: campaign.Power, State: campaign.Placed, PlacedAt: noon}
 	cut.armed.Store(1)
 	if err := db.BeginCall(t.Context(), c, dialer.CallPlaced{To: c.To}); err == nil || dialer.CodeOf(err) != "" {

@@ -18,11 +18,11 @@ const (
 		WHERE state = 'claimed' AND claim_slot = $1 AND claim_epoch < $2`
 	sqlOrphans  = `SELECT call_id FROM open_attempts WHERE slot = $1 AND epoch < $2 ORDER BY placed_at`
 	sqlOpenCall = `SELECT to_jsonb(c) || jsonb_build_object('dialog', o.dialog) FROM open_attempts o JOIN calls c ON c.id = o.call_id AND c.placed_at = o.placed_at
-		WHERE o.call_id = $1 FOR NO KEY UPDATE OF o`
+		WHERE o.call_id = $1 AND c.placed_at >= $2 AND c.placed_at < $3 FOR NO KEY UPDATE OF o`
 	sqlOrphanLead = `SELECT l.by_outcome, l.attempts, c.settings FROM leads l JOIN campaigns c ON c.id = l.campaign_id WHERE l.id = $1`
-	sqlHangup     = `INSERT INTO hangups (call_id, slot, epoch, settled_at, dialog) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING`
+	sqlHangup     = `INSERT INTO hangups (call_id, placed_at, slot, epoch, settled_at, dialog) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING`
 	sqlOldHangups = `DELETE FROM hangups WHERE settled_at <= $1`
-	sqlHangups    = `SELECT to_jsonb(c) || jsonb_build_object('dialog', h.dialog) FROM hangups h JOIN calls c ON c.id = h.call_id
+	sqlHangups    = `SELECT to_jsonb(c) || jsonb_build_object('dialog', h.dialog) FROM hangups h JOIN calls c ON c.id = h.call_id AND c.placed_at = h.placed_at
 		WHERE h.slot = $1 AND h.epoch < $2`
 )
 
@@ -78,7 +78,8 @@ func (db *DB) SettleOrphans(ctx context.Context, now time.Time) ([]campaign.Call
 // interrupt closes one open attempt as campaign.Interrupt says and keeps its
 // dialog for those who hang it up.
 func (db *DB) interrupt(ctx context.Context, tx pgx.Tx, id dialer.CallID, now time.Time) (c campaign.Call, events []dialer.Event, err error) {
-	rows, err := tx.Query(ctx, sqlOpenCall, id)
+	from, to := placedWithin(id)
+	rows, err := tx.Query(ctx, sqlOpenCall, id, from, to)
 	if err != nil {
 		return c, nil, err
 	}
@@ -98,7 +99,7 @@ func (db *DB) interrupt(ctx context.Context, tx pgx.Tx, id dialer.CallID, now ti
 	c, facts := campaign.Interrupt(open[0], now)
 	slot, epoch := db.node()
 	if len(c.Dialog) > 0 {
-		if _, err := tx.Exec(ctx, sqlHangup, id, slot, epoch, now, c.Dialog); err != nil {
+		if _, err := tx.Exec(ctx, sqlHangup, id, stamp(c.PlacedAt), slot, epoch, now, c.Dialog); err != nil {
 			return c, nil, err
 		}
 	}

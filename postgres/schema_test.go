@@ -8,6 +8,7 @@ import (
 	"dialer"
 	"dialer/campaign"
 	"dialer/compliance"
+	"dialer/internal/storetest"
 )
 
 // TestWrongStatesAreImpossible goes past the code: the database itself refuses
@@ -23,7 +24,7 @@ func TestWrongStatesAreImpossible(t *testing.T) {
 	leads, err := db.ClaimLeads(t.Context(), id, 2, "", noon)
 	check(t, err)
 	for _, l := range leads {
-		c := campaign.Call{ID: dialer.NewCallID(), Version: 1, Campaign: id, List: list, Lead: l.ID, To: l.Number,
+		c := campaign.Call{ID: storetest.CallID(noon), Version: 1, Campaign: id, List: list, Lead: l.ID, To: l.Number,
 			From: "+12125550000", Mode: campaign.Power, State: campaign.Placed, PlacedAt: noon}
 		check(t, db.BeginCall(t.Context(), c))
 		calls = append(calls, c)
