@@ -307,11 +307,10 @@ func (s *Session) keepPhone(leg telephony.Leg) {
 	pause := s.r.cfg.RingAgain
 	for {
 		up := time.Now()
-		select {
-		case <-s.ctx.Done():
+		s.holdPhone(leg)
+		if s.ctx.Err() != nil {
 			leg.Hangup(telephony.CauseNormal)
 			return
-		case <-leg.Done():
 		}
 		if time.Since(up) >= s.r.cfg.RingSeldom { // else it was no real answer
 			pause = s.r.cfg.RingAgain
