@@ -75,6 +75,9 @@ func ReadWAV(r io.Reader, name string) (Clip, error) {
 }
 
 func wavErrorf(name, format string, args ...any) error {
+	if name == "" {
+		name = "the audio"
+	}
 	return dialer.Errorf(dialer.Invalid, "%s %s; %s", name, fmt.Sprintf(format, args...), wavRemedy)
 }
 

@@ -124,6 +124,9 @@ func TestReadWAVRefuses(t *testing.T) {
 			t.Errorf("%s: %v; want Invalid that says %q", name, err, c.says)
 		}
 	}
+	if _, err := ReadWAV(bytes.NewReader(nil), ""); err == nil || !strings.HasPrefix(err.Error(), "the audio is not") {
+		t.Errorf("without a name: %v", err)
+	}
 	endless := io.MultiReader(bytes.NewReader(good), zeros{})
 	if _, err := ReadWAV(endless, "endless.wav"); dialer.CodeOf(err) != dialer.Invalid {
 		t.Errorf("endless: %v, want Invalid", err)
