@@ -70,16 +70,17 @@ func viewTrunk(t telephony.Trunk) TrunkView {
 	return v
 }
 
-func prefixes(texts []string) ([]netip.Prefix, error) {
-	var all []netip.Prefix
+// prefixes reads the networks and returns each mistake.
+func prefixes(texts []string) (all []netip.Prefix, found []*dialer.Error) {
 	for _, text := range texts {
 		p, err := netip.ParsePrefix(text)
 		if err != nil {
-			return nil, dialer.Fieldf("media_sources", "%q is not a network such as 192.0.2.0/24", clip(text, 50))
+			found = append(found, dialer.Fieldf("media_sources", "%q is not a network such as 192.0.2.0/24", clip(text, 50)))
+			continue
 		}
 		all = append(all, p)
 	}
-	return all, nil
+	return all, found
 }
 
 type TrunkPath struct {
@@ -112,16 +113,13 @@ func (s *Server) routeTrunks() {
 		Summary: "Create a trunk", Tags: tags,
 	}, func(ctx context.Context, in *struct{ Body TrunkCreate }) (*created[TrunkView], error) {
 		b := in.Body
-		sources, err := prefixes(b.MediaSources)
-		if err != nil {
-			return nil, err
-		}
+		sources, found := prefixes(b.MediaSources)
 		t := telephony.Trunk{
 			ID: dialer.NewTrunkID(), Name: b.Name, Address: b.Address, Username: b.Username, Password: b.Password,
 			Realm: b.Realm, FromDomain: b.FromDomain, Channels: b.Channels, CPS: b.CPS, Codecs: b.Codecs,
 			MediaSources: sources, Enabled: !b.Disabled,
 		}
-		if err := t.Validate(); err != nil {
+		if err := mistakes(append(found, t.Validate()...)); err != nil {
 			return nil, err
 		}
 		if err := s.store.CreateTrunk(ctx, t); err != nil {
@@ -185,12 +183,11 @@ func (s *Server) changeTrunk(ctx context.Context, in *struct {
 	if c.Disabled != nil {
 		t.Enabled = !*c.Disabled
 	}
+	var found []*dialer.Error
 	if c.MediaSources != nil {
-		if t.MediaSources, err = prefixes(*c.MediaSources); err != nil {
-			return nil, err
-		}
+		t.MediaSources, found = prefixes(*c.MediaSources)
 	}
-	if err := t.Validate(); err != nil {
+	if err := mistakes(append(found, t.Validate()...)); err != nil {
 		return nil, err
 	}
 	if err := s.store.UpdateTrunk(ctx, version, t); err != nil {

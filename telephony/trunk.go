@@ -3,7 +3,8 @@ package telephony
 import (
 	"net"
 	"net/netip"
-	"slices"
+	"regexp"
+	"strconv"
 	"strings"
 
 	"dialer"
@@ -33,44 +34,74 @@ type Trunk struct {
 	Enabled      bool
 }
 
-// Validate returns the first mistake as an Invalid *dialer.Error, or nil.
-func (t Trunk) Validate() error {
-	switch {
-	case strings.TrimSpace(t.Name) == "":
-		return dialer.Fieldf("name", "is empty: give the trunk a name")
-	case t.Address == "":
-		return dialer.Fieldf("address", "is empty: give host or host:port of the SIP peer")
-	case strings.ContainsAny(t.Address, " \r\n\t<>;@\x00"):
-		return dialer.Fieldf("address", "%q is not host or host:port", t.Address)
-	case t.Channels < 1 || t.Channels > 100_000:
-		return dialer.Fieldf("channels", "%d is not between 1 and 100000", t.Channels)
-	case !(t.CPS > 0 && t.CPS <= 10_000):
-		return dialer.Fieldf("cps", "%g is not above 0 and at most 10000", t.CPS)
-	case t.Password != "" && t.Username == "":
-		return dialer.Fieldf("username", "is empty while a password is set")
+// Validate returns every mistake, each about one field; none when t is fine.
+func (t Trunk) Validate() []*dialer.Error {
+	var found []*dialer.Error
+	add := func(field, format string, args ...any) {
+		found = append(found, dialer.Fieldf(field, format, args...))
+	}
+	if strings.TrimSpace(t.Name) == "" {
+		add("name", "is empty: give the trunk a name")
+	}
+	if t.Address == "" {
+		add("address", "is empty: give host or host:port of the SIP peer")
+	} else if why := addressMistake(t.HostPort()); why != "" {
+		add("address", "%q is not host or host:port: %s", t.Address, why)
+	}
+	if t.Username != "" && t.Password == "" {
+		add("password", "is empty while a username is set: give both or neither")
+	}
+	if t.Password != "" && t.Username == "" {
+		add("username", "is empty while a password is set: give both or neither")
 	}
 	for _, f := range [...]struct{ name, value string }{
 		{"username", t.Username}, {"realm", t.Realm}, {"from_domain", t.FromDomain},
 	} {
 		if strings.ContainsAny(f.value, "\r\n\x00\"<>") {
-			return dialer.Fieldf(f.name, "has a character that may not stand in a SIP header")
+			add(f.name, "has a character that may not stand in a SIP header")
 		}
+	}
+	if t.Channels < 1 || t.Channels > 100_000 {
+		add("channels", "%d is not between 1 and 100000", t.Channels)
+	}
+	if !(t.CPS > 0 && t.CPS <= 10_000) {
+		add("cps", "%g is not above 0 and at most 10000", t.CPS)
 	}
 	for _, c := range t.Codecs {
-		if !slices.Contains([]string{"PCMU", "PCMA"}, c) {
-			return dialer.Fieldf("codecs", "%q is not PCMU or PCMA", c)
+		if c != "PCMU" && c != "PCMA" {
+			add("codecs", "%q is not PCMU or PCMA", c)
 		}
 	}
-	if host, _, err := net.SplitHostPort(t.HostPort()); err != nil || host == "" {
-		return dialer.Fieldf("address", "%q is not host or host:port", t.Address)
-	}
-	return nil
+	return found
 }
+
+// addressMistake says what is wrong with a host:port, or "".
+func addressMistake(hostPort string) string {
+	host, port, err := net.SplitHostPort(hostPort)
+	if err != nil {
+		return "it cannot be taken apart"
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return "the port is a number from 1 to 65535"
+	}
+	if _, err := netip.ParseAddr(host); err == nil || hostName.MatchString(host) && len(host) <= 253 {
+		return ""
+	}
+	return "the host is a name or an IP address"
+}
+
+// hostName is a DNS name whose last label begins with a letter, as RFC 3261 25.1
+// has it, and with the underscore that private networks use.
+var hostName = regexp.MustCompile(`^([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*[A-Za-z]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.?$`)
 
 // HostPort returns the address with the default port filled in.
 func (t Trunk) HostPort() string {
 	if _, _, err := net.SplitHostPort(t.Address); err == nil {
 		return t.Address
 	}
-	return net.JoinHostPort(strings.Trim(t.Address, "[]"), "5060")
+	host := t.Address
+	if inner, ok := strings.CutPrefix(host, "["); ok && strings.HasSuffix(inner, "]") {
+		host = strings.TrimSuffix(inner, "]")
+	}
+	return net.JoinHostPort(host, "5060")
 }

@@ -28,7 +28,7 @@ func (c migrateCmd) Run(ctx context.Context, t *terminal) error {
 
 // with opens the configured database, brings it up to date and calls f.
 func (f configFlags) with(ctx context.Context, t *terminal, use func(*postgres.DB) error) error {
-	l, err := f.load(t, nil)
+	l, err := f.load(t, nil, false)
 	if err != nil {
 		return err
 	}
@@ -149,7 +149,7 @@ func (c serveCmd) Run(ctx context.Context, t *terminal) error {
 	if c.SIPListen != "" {
 		flags["sip.listen"] = c.SIPListen
 	}
-	l, err := c.load(t, flags)
+	l, err := c.load(t, flags, true)
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -12,7 +14,6 @@ import (
 	"strings"
 	"time"
 
-	"dialer"
 	"dialer/telephony"
 )
 
@@ -79,6 +80,9 @@ type TrunkConfig struct {
 	Disabled     bool     `yaml:"disabled"`
 }
 
+// defaultTrunk is a trunk of which the file says nothing.
+func defaultTrunk() TrunkConfig { return TrunkConfig{Channels: 30, CPS: 5} }
+
 // DefaultConfig is what an empty file means.
 func DefaultConfig() Config {
 	return Config{
@@ -113,18 +117,21 @@ func (c Config) recordings() string {
 
 // A Problem is one mistake in the configuration.
 type Problem struct {
-	Path string // "trunks[0].cps"
+	Path string // "trunks[0].cps"; empty when it is the file itself
 	Line int    // in the file; 0 when the value did not come from it
 	What string // what is wrong
 	Hint string // what to do
 }
 
 func (p Problem) String() string {
-	where := p.Path
-	if p.Line > 0 {
-		where = fmt.Sprintf("line %d: %s", p.Line, p.Path)
+	text := p.What + "; " + p.Hint
+	if p.Path != "" {
+		text = p.Path + ": " + text
 	}
-	return where + ": " + p.What + "; " + p.Hint
+	if p.Line > 0 {
+		text = fmt.Sprintf("line %d: %s", p.Line, text)
+	}
+	return text
 }
 
 // Validate returns every mistake.
@@ -187,21 +194,58 @@ func (c Config) Validate() []Problem {
 		}
 		names[t.Name] = i
 		trunk, problems := t.trunk()
+		for _, e := range trunk.Validate() {
+			problems = append(problems, Problem{Path: e.Field, What: e.Message, Hint: "see docs/configuration.md, trunks"})
+		}
 		for _, p := range problems {
 			p.Path = path + "." + p.Path
 			ps = append(ps, p)
 		}
-		if len(problems) == 0 {
-			if err := trunk.Validate(); err != nil {
-				var de *dialer.Error
-				if de, _ = err.(*dialer.Error); de == nil {
-					de = &dialer.Error{Message: err.Error()}
-				}
-				ps = append(ps, Problem{Path: path + "." + de.Field, What: de.Message, Hint: "see docs/configuration.md, trunks"})
-			}
-		}
 	}
 	return ps
+}
+
+// folders returns the mistakes that only making the folders shows: each is
+// tried beside what is there, and nothing is left behind.
+func (c Config) folders() []Problem {
+	const hint = "name a folder in which this account may write, or give it the right to"
+	var ps []Problem
+	if c.DatabaseURL == "" {
+		if err := mayMake(c.DataDir); err != nil {
+			return []Problem{{Path: "data_dir", What: err.Error(), Hint: hint}}
+		}
+	}
+	if err := mayMake(c.recordings()); err != nil {
+		path := "recordings"
+		if c.Recordings == "" {
+			path = "data_dir"
+		}
+		ps = append(ps, Problem{Path: path, What: err.Error(), Hint: hint})
+	}
+	return ps
+}
+
+// mayMake reports why dir could not be made, or be written in once it is there.
+func mayMake(dir string) error {
+	above, err := filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
+	for {
+		_, err := os.Stat(above)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%q cannot be made: %w", dir, err)
+		}
+		above = filepath.Dir(above)
+	}
+	probe, err := os.MkdirTemp(above, ".dialer-check-")
+	if err != nil {
+		return fmt.Errorf("%q cannot be written in: %w", dir, err)
+	}
+	return os.Remove(probe)
 }
 
 // trunk turns the file's words into a trunk; it has no id yet.
@@ -222,12 +266,6 @@ func (t TrunkConfig) trunk() (telephony.Trunk, []Problem) {
 			continue
 		}
 		out.MediaSources = append(out.MediaSources, p)
-	}
-	if out.Channels == 0 {
-		out.Channels = 30
-	}
-	if out.CPS == 0 {
-		out.CPS = 5
 	}
 	return out, ps
 }

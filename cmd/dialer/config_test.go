@@ -1,8 +1,10 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -132,4 +134,97 @@ func FuzzConfigFile(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		loadConfig(writeConfig(t, text), noEnv, nil)
 	})
+}
+
+// mistakesIn returns "line path" of each problem of a file.
+func mistakesIn(t *testing.T, text string) []string {
+	t.Helper()
+	_, problems := loadConfig(writeConfig(t, text), noEnv, nil)
+	var at []string
+	for _, p := range problems {
+		at = append(at, fmt.Sprintf("%d %s", p.Line, p.Path))
+	}
+	return at
+}
+
+func TestConfigReportsEveryMistakeOfATrunk(t *testing.T) {
+	got := mistakesIn(t, `trunks:
+  - name: a
+    address: "::bad::"
+    username: u
+    channels: -1
+    codecs: [G729]
+    media_sources: [here]
+  - name: b
+    address: x.example:99999
+    channels: 0
+    cps: 0
+  - name: c
+    address: sip.example.net
+    channels:
+`)
+	want := []string{"3 trunks[0].address", "2 trunks[0].password", "5 trunks[0].channels", "6 trunks[0].codecs",
+		"7 trunks[0].media_sources[0]", "9 trunks[1].address", "10 trunks[1].channels", "11 trunks[1].cps"}
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+func TestConfigSyntaxErrorIsOneLineWithARemedy(t *testing.T) {
+	for text, want := range map[string]string{
+		"node: 1\nhttp:\n\tlisten: x\n":       "spaces",
+		"node: 1\nhttp:\n  listen: \"x\n":     "quotation marks",
+		"node: 1\ntrunks:\n  - codecs: [PC\n": "bracket",
+		"node: 1\nhttp\n  listen: x\n":        "name: value",
+	} {
+		_, problems := loadConfig(writeConfig(t, text), noEnv, nil)
+		if len(problems) != 1 || problems[0].Line < 2 || strings.Contains(problems[0].String(), "\n") ||
+			!strings.HasPrefix(problems[0].String(), "line ") || !strings.Contains(problems[0].Hint, want) {
+			t.Errorf("%q: %v; want one line that says %q", text, problems, want)
+		}
+	}
+}
+
+// check runs "dialer config check" on a file.
+func check(t *testing.T, text string) (out string, code int) {
+	t.Helper()
+	var stdout, stderr strings.Builder
+	code = run(t.Context(), &terminal{out: &stdout, err: &stderr, env: noEnv}, []string{"config", "check", "--config", writeConfig(t, text)})
+	return stdout.String() + stderr.String(), code
+}
+
+func TestConfigCheckSeesFoldersThatCannotBe(t *testing.T) {
+	file := writeConfig(t, "") // a file where a folder should be
+	dir := t.TempDir()
+	for text, want := range map[string]string{
+		"data_dir: " + file + "/data\n":                       "line 1: data_dir:",
+		"data_dir: " + dir + "\nrecordings: " + file + "/r\n": "line 2: recordings:",
+		"data_dir: /proc/dialer\n":                            "line 1: data_dir:",
+	} {
+		out, code := check(t, text)
+		if code != 2 || !strings.Contains(out, want) || !strings.Contains(out, ": 1 mistake\n") {
+			t.Errorf("%s: code %d\n%s", text, code, out)
+		}
+	}
+	if out, code := check(t, "data_dir: "+dir+"/a/b\nhttp: {listen: 127.0.0.1:5060}\nsip: {listen: 127.0.0.1:5060}\n"); code != 0 {
+		t.Errorf("code %d\n%s", code, out)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("the check left %v, %v", left, err)
+	}
+}
+
+func TestConfigPrintShowsEmptyListsAndTheRecordings(t *testing.T) {
+	dir := t.TempDir()
+	out, code := check(t, "data_dir: "+dir+"\ntrunks:\n  - {name: a, address: 192.0.2.1}\n")
+	for _, want := range []string{"codecs: []", "media_sources: []", "origins: []", `recordings: "` + dir + `/recordings"`, "channels: 30"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("%s is missing in (code %d)\n%s", want, code, out)
+		}
+	}
+	if _, problems := loadConfig(writeConfig(t, out), noEnv, nil); len(problems) > 0 {
+		t.Errorf("does not read back: %v", problems)
+	}
 }

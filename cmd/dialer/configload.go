@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
 )
@@ -33,6 +34,9 @@ func loadConfig(file string, env func(string) (string, bool), flags map[string]s
 		problems = append(problems, l.readFile(file)...)
 	}
 	for _, leaf := range leaves(reflect.ValueOf(&l.Config).Elem(), "") {
+		if leaf.value.Kind() == reflect.Slice {
+			continue // lists come from the file alone
+		}
 		name := "DIALER_" + strings.ToUpper(strings.ReplaceAll(leaf.path, ".", "_"))
 		if s, ok := env(name); ok {
 			if what := setText(leaf.value, s); what != "" {
@@ -51,14 +55,21 @@ func loadConfig(file string, env func(string) (string, bool), flags map[string]s
 	for _, p := range problems {
 		broken[p.Path] = true
 	}
-	for _, p := range l.Validate() {
+	for _, p := range l.placed(l.Validate()) {
 		if !broken[p.Path] {
-			p.Line = l.lineOf(p.Path)
 			problems = append(problems, p)
 		}
 	}
 	slices.SortStableFunc(problems, func(a, b Problem) int { return a.Line - b.Line })
 	return l, problems
+}
+
+// placed gives problems the lines of the file they come from.
+func (l *loaded) placed(problems []Problem) []Problem {
+	for i := range problems {
+		problems[i].Line = l.lineOf(problems[i].Path)
+	}
+	return problems
 }
 
 // lineOf finds the line of a path, or of the nearest thing around it.
@@ -89,7 +100,7 @@ func (l *loaded) readFile(file string) []Problem {
 	}
 	tree, err := parser.ParseBytes(data, 0)
 	if err != nil {
-		return []Problem{{Path: file, What: "is not YAML:\n" + err.Error(), Hint: "correct the place shown"}}
+		return []Problem{syntaxProblem(err)}
 	}
 	var problems []Problem
 	for _, doc := range tree.Docs {
@@ -98,6 +109,28 @@ func (l *loaded) readFile(file string) []Problem {
 		}
 	}
 	return problems
+}
+
+// syntaxProblem puts what the parser says into one line.
+func syntaxProblem(err error) Problem {
+	p := Problem{What: "is not YAML", Hint: "write each setting as \"name: value\", those of a group indented below it with spaces"}
+	var y yaml.Error
+	if !errors.As(err, &y) {
+		return p
+	}
+	p.What = "this is not YAML: " + y.GetMessage()
+	if t := y.GetToken(); t != nil && t.Position != nil {
+		p.Line = t.Position.Line
+	}
+	switch {
+	case strings.Contains(p.What, `\t`), strings.Contains(p.What, "tab"):
+		p.Hint = "indent with spaces, not with tabs"
+	case strings.Contains(p.What, "quoted"):
+		p.Hint = "close the quotation marks that this line opens"
+	case strings.Contains(p.What, "']'"), strings.Contains(p.What, "'}'"):
+		p.Hint = "close the bracket that this line opens"
+	}
+	return p
 }
 
 // read sets v from node and goes on after a mistake, so that all are found.
@@ -155,6 +188,9 @@ func (l *loaded) read(node ast.Node, v reflect.Value, path string, problems *[]P
 		}
 		out := reflect.MakeSlice(v.Type(), len(seq.Values), len(seq.Values))
 		for i, n := range seq.Values {
+			if t, ok := out.Index(i).Addr().Interface().(*TrunkConfig); ok {
+				*t = defaultTrunk()
+			}
 			l.read(n, out.Index(i), fmt.Sprintf("%s[%d]", path, i), problems)
 		}
 		v.Set(out)
@@ -215,14 +251,14 @@ func setText(v reflect.Value, s string) string {
 	return ""
 }
 
-// A leaf is one scalar setting.
+// A leaf is one scalar setting, or a list with nothing in it.
 type leaf struct {
 	path   string
 	value  reflect.Value
 	secret bool
 }
 
-// leaves lists the scalar settings below v in the order of the struct.
+// leaves lists the settings below v in the order of the struct.
 func leaves(v reflect.Value, path string) []leaf {
 	var out []leaf
 	t := v.Type()
@@ -232,6 +268,9 @@ func leaves(v reflect.Value, path string) []leaf {
 		case reflect.Struct:
 			out = append(out, leaves(v.Field(i), sub)...)
 		case reflect.Slice:
+			if v.Field(i).Len() == 0 {
+				out = append(out, leaf{path: sub, value: v.Field(i)})
+			}
 			for j := range v.Field(i).Len() {
 				e, p := v.Field(i).Index(j), fmt.Sprintf("%s[%d]", sub, j)
 				if e.Kind() == reflect.Struct {
@@ -302,13 +341,15 @@ func editDistance(a, b string) int {
 	return row[len(b)]
 }
 
-// print writes the merged configuration, each value with its source, secrets
-// masked, as YAML that can be used again.
+// print writes the merged configuration as it takes effect, each value with its
+// source, secrets masked, as YAML that can be used again.
 func (l *loaded) print(out io.Writer) {
 	w := &strings.Builder{}
 	defer func() { io.WriteString(out, w.String()) }()
 	indented := map[string]bool{}
-	for _, lf := range leaves(reflect.ValueOf(&l.Config).Elem(), "") {
+	effective := l.Config
+	effective.Recordings = l.recordings()
+	for _, lf := range leaves(reflect.ValueOf(&effective).Elem(), "") {
 		value := fmt.Sprint(lf.value.Interface())
 		if lf.value.Kind() == reflect.String {
 			value = strconv.Quote(value)

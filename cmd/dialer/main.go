@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -131,8 +132,9 @@ type configFlags struct {
 	DatabaseURL string `help:"PostgreSQL to use instead of a private one." placeholder:"URL"`
 }
 
-// load merges the configuration and prints every mistake.
-func (f configFlags) load(t *terminal, flags map[string]string) (loaded, error) {
+// load merges the configuration and prints every mistake. serving also looks at
+// the folders that only a dialer that runs needs.
+func (f configFlags) load(t *terminal, flags map[string]string, serving bool) (loaded, error) {
 	if flags == nil {
 		flags = map[string]string{}
 	}
@@ -143,14 +145,21 @@ func (f configFlags) load(t *terminal, flags map[string]string) (loaded, error) 
 		flags["database_url"] = f.DatabaseURL
 	}
 	l, problems := loadConfig(f.ConfigFile, t.env, flags)
+	if serving && l.DataDir != "" {
+		problems = append(problems, l.placed(l.folders())...)
+	}
 	if len(problems) == 0 {
 		return l, nil
 	}
-	name := f.ConfigFile
+	slices.SortStableFunc(problems, func(a, b Problem) int { return a.Line - b.Line })
+	name, mistakes := f.ConfigFile, "mistakes"
 	if name == "" {
 		name = "configuration"
 	}
-	fmt.Fprintf(t.err, "%s: %d mistakes\n", name, len(problems))
+	if len(problems) == 1 {
+		mistakes = "mistake"
+	}
+	fmt.Fprintf(t.err, "%s: %d %s\n", name, len(problems), mistakes)
 	for _, p := range problems {
 		fmt.Fprintln(t.err, "  "+p.String())
 	}
@@ -164,7 +173,7 @@ type configCmd struct {
 type configCheckCmd struct{ configFlags }
 
 func (c configCheckCmd) Run(t *terminal) error {
-	l, err := c.load(t, nil)
+	l, err := c.load(t, nil, true)
 	if err != nil {
 		return err
 	}
