@@ -49,18 +49,27 @@ func (db *DB) BeginCall(ctx context.Context, c campaign.Call, facts ...dialer.Fa
 		return factsOf(c, c.PlacedAt, facts), db.place(ctx, tx, c, row)
 	})
 	if !known {
-		// The attempt may stand in the database and will not be dialed: close it.
-		db.enqueue(save{what: "close of an attempt of unknown commit", call: c.ID,
-			apply: func(ctx context.Context, tx pgx.Tx) ([]dialer.Event, error) {
-				_, events, err := db.interrupt(ctx, tx, c.ID, time.Now())
-				return events, err
-			}})
+		db.settleUnknown(c)
 	}
 	var refusal *dialer.Error
 	if err == nil || errors.As(err, &refusal) {
 		return err
 	}
 	return fmt.Errorf("begin of call %s: %w", c.ID, err)
+}
+
+// settleUnknown closes an attempt that will not be dialed and that may stand in
+// the database, now or soon: a server goes on with a commit when its client has
+// gone. The lock of the number waits for the end of that transaction.
+func (db *DB) settleUnknown(c campaign.Call) {
+	db.enqueue(save{what: "close of an attempt of unknown commit", call: c.ID,
+		apply: func(ctx context.Context, tx pgx.Tx) ([]dialer.Event, error) {
+			if _, err := tx.Exec(ctx, sqlTakeNumber, lockNumber, c.To); err != nil {
+				return nil, err
+			}
+			_, events, err := db.interrupt(ctx, tx, c.ID, time.Now())
+			return events, err
+		}})
 }
 
 // place checks and writes one attempt. The number's lock is shared with other

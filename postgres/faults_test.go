@@ -196,6 +196,43 @@ func TestCommitOfUnknownResult(t *testing.T) {
 	}
 }
 
+// TestCommitAfterItsSettlement: a server may still be at a commit when its
+// client has gone and the attempt is being closed.
+func TestCommitAfterItsSettlement(t *testing.T) {
+	db := open(t)
+	id, list := aList(t, db)
+	_, err := db.CreateLead(t.Context(), list, campaign.Lead{Number: "+12125550101"}, noon)
+	check(t, err)
+	claimed, err := db.ClaimLeads(t.Context(), id, 1, "", noon)
+	check(t, err)
+	c := campaign.Call{ID: storetest.CallID(noon), Version: 1, Campaign: id, List: list, Lead: claimed[0].ID, To: claimed[0].Number,
+		From: "+12125550000", Mode: campaign.Power, State: campaign.Placed, PlacedAt: noon}
+	row, err := jsonText(rowOf(c))
+	check(t, err)
+	tx, err := db.pool.Begin(t.Context())
+	check(t, err)
+	defer tx.Rollback(t.Context())
+	check(t, db.place(t.Context(), tx, c, row))
+	db.settleUnknown(c)
+	flushed := make(chan error, 1)
+	go func() { flushed <- db.Flush(t.Context()) }()
+	for waits := 0; waits == 0; {
+		select {
+		case <-flushed:
+			t.Fatal("the attempt was settled while its commit was under way")
+		default:
+		}
+		check(t, db.pool.QueryRow(t.Context(), `SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted`).Scan(&waits))
+	}
+	check(t, tx.Commit(t.Context()))
+	check(t, <-flushed)
+	var open int
+	check(t, db.pool.QueryRow(t.Context(), `SELECT count(*) FROM open_attempts`).Scan(&open))
+	if l, err := db.GetLead(t.Context(), "", c.Lead); err != nil || open != 0 || l.State == campaign.Calling {
+		t.Errorf("%d attempts are open and the lead is %s, %v", open, l.State, err)
+	}
+}
+
 // TestDatabaseAway: saves wait for the database and keep their order; those who
 // wait for events go on by themselves.
 func TestDatabaseAway(t *testing.T) {
