@@ -56,7 +56,10 @@ type attempt struct {
 	unknown   bool // whether the attempt is committed is not known
 	counted   bool // in the legal figures, as call.Class
 	talked    time.Duration
-	recording func() (path string, bytes int64, err error)
+	recording func() // ends it; nil when there is none
+	// saving is held while a later version of the call must not be saved: a
+	// disposition is refused when it comes second.
+	saving chan struct{}
 
 	// Guarded by the runner.
 	phase   phase
@@ -80,6 +83,7 @@ func (a *attempt) run() {
 		defer a.giveUp(nil)
 		defer a.unhook()
 		defer a.release("call ended")
+		defer a.endRecording()
 		a.end(outcome)
 		if (!a.begun || a.unknown) && !a.excluded {
 			a.r.giveBack(a.lead, a.unknown)
@@ -251,14 +255,10 @@ func (a *attempt) answered(leg telephony.Leg) {
 	}, dialer.CallAnswered{PDDMS: pdd.Milliseconds(), RingMS: ring.Milliseconds()})
 }
 
-// connected notes that person and agent hear each other.
-func (a *attempt) connected(agent dialer.AgentID) {
-	now := time.Now()
+// connected notes since when person and agent hear each other.
+func (a *attempt) connected(agent dialer.AgentID, now time.Time) {
 	a.r.detected(a, true, false)
 	a.r.enter(a, phaseTalking)
-	if a.campaign.Settings.Recording && a.recording == nil && a.s.cfg.Record != nil {
-		a.recording = a.s.cfg.Record(a.call, a.leg)
-	}
 	first := a.call.ConnectedAt.IsZero()
 	fact := dialer.CallConnected{AnswerToAgentMS: now.Sub(a.call.AnsweredAt).Milliseconds()}
 	if !a.call.DecidedAt.IsZero() {
@@ -395,19 +395,6 @@ func (a *attempt) hangUp() {
 	if c.Cause == "" {
 		c.Cause = telephony.CauseNormal
 	}
-}
-
-// endRecording waits for the disk only after the call is closed.
-func (a *attempt) endRecording() {
-	if a.recording == nil {
-		return
-	}
-	path, bytes, err := a.recording()
-	fact := dialer.RecordingSaved{Path: path, Bytes: bytes}
-	if err != nil {
-		fact.Failed = err.Error()
-	}
-	a.save(func(c *Call) { c.Recording = path }, fact)
 }
 
 // release gives the agent back, if one is held.

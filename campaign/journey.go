@@ -255,20 +255,19 @@ const agentLostWait = 2 * time.Second
 // talk is one talk with the reserved agent. It reports false when the agent was
 // lost and the person is still there.
 func (a *attempt) talk() (over bool) {
-	agent := a.res.Agent().ID
-	a.connected(agent)
+	agent := a.res.Leg()
+	part := telephony.Join(a.leg, agent)
+	defer part()
 	began := time.Now()
+	a.connected(a.res.Agent().ID, began)
 	defer func() { a.talked += time.Since(began) }()
-
-	ctx, cancel := context.WithCancel(a.calling)
-	defer cancel()
-	stop := whenClosed(ctx, a.res.HangupRequested(), cancel)
-	defer stop()
-	stopGone := whenClosed(ctx, a.res.Gone(), cancel)
-	defer stopGone()
-	// A nil error says that a leg ended; which one is looked up below.
-	if err := telephony.Bridge(ctx, a.leg, a.res.Leg()); err != nil && ctx.Err() == nil {
-		a.log.Warn("the bridge failed", "err", err)
+	a.record()
+	select {
+	case <-a.leg.Done():
+	case <-agent.Done():
+	case <-a.res.HangupRequested():
+	case <-a.res.Gone():
+	case <-a.calling.Done():
 	}
 	select {
 	case <-a.leg.Done():
@@ -317,6 +316,8 @@ func (a *attempt) dispose(said agents.Disposition) {
 	if next.State == Done {
 		facts = append(facts, dialer.LeadRetired{Why: next.Why})
 	}
+	a.saving <- struct{}{}
+	defer func() { <-a.saving }()
 	a.mu.Lock()
 	a.call.Version++
 	a.call.Disposition, a.call.Note, a.call.DisposedAt = said.Code, said.Note, now

@@ -421,6 +421,7 @@ func (r *runner) start(lead Lead, mode Mode) {
 	c := r.campaign
 	a := &attempt{
 		s: r.s, r: r, campaign: c, lead: lead, calling: r.s.calling, phase: phaseStarting, since: time.Now(),
+		saving: make(chan struct{}, 1),
 		call: Call{
 			ID: dialer.NewCallID(), Campaign: c.ID, List: lead.List, Lead: lead.ID, Trunk: c.Settings.Trunk, Mode: mode,
 			To: lead.Number, From: c.Settings.CallerID, Attempt: lead.Attempts + 1, State: Placed,

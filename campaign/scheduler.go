@@ -20,8 +20,8 @@ type Config struct {
 	Reaper telephony.OrphanReaper
 	// NewDetector makes the detector of one call; nil means amd's own.
 	NewDetector func() amd.Detector
-	// Record begins to record a call and returns how to end it; stop waits for
-	// the disk. nil records nothing.
+	// Record begins to record a call and returns how to end it; both may wait
+	// for the disk, nobody waits for them. nil records nothing.
 	Record func(call Call, leg telephony.Leg) (stop func() (path string, bytes int64, err error))
 	Log    *slog.Logger
 }

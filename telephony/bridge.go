@@ -22,17 +22,25 @@ const bridgeLead = 3 * FrameDuration
 // ctx ends, and leaves both up. It returns nil when a leg ended and the error
 // of ctx otherwise.
 func Bridge(ctx context.Context, a, b Leg) error {
+	part := Join(a, b)
+	defer part()
+	return wait(ctx, a, b)
+}
+
+// Join is Bridge for those who have something to do meanwhile: it returns as soon
+// as each leg hears the other, and they do until part, which must be called.
+func Join(a, b Leg) (part func()) {
 	if stop, ok := relay(a, b); ok {
-		defer stop()
-		return wait(ctx, a, b)
+		return stop
 	}
-	copying, cancel := context.WithCancel(ctx)
+	copying, cancel := context.WithCancel(context.Background())
 	var copiers sync.WaitGroup
-	defer copiers.Wait()
-	defer cancel()
 	copiers.Go(func() { copyFrames(copying, b, a) })
 	copiers.Go(func() { copyFrames(copying, a, b) })
-	return wait(ctx, a, b)
+	return func() {
+		cancel()
+		copiers.Wait()
+	}
 }
 
 func relay(a, b Leg) (stop func(), ok bool) {
@@ -64,7 +72,7 @@ func copyFrames(ctx context.Context, to, from Leg) {
 	for {
 		f, err := from.ReadFrame(ctx)
 		if err != nil {
-			return // the leg or the bridge ended; Bridge waits for that itself
+			return // the leg or the bridge ended; whoever joined them sees to that
 		}
 		now := time.Now()
 		if ahead.Before(now) {

@@ -58,6 +58,25 @@ func frameOf(v int16) (f Frame) {
 	return f
 }
 
+func TestJoinReturnsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := newTestLeg(), newTestLeg()
+		part := Join(a, b)
+		a.heard <- frameOf(1)
+		b.heard <- frameOf(2)
+		synctest.Wait()
+		if len(a.sent()) != 1 || len(b.sent()) != 1 {
+			t.Errorf("%d and %d frames passed, want one each way", len(a.sent()), len(b.sent()))
+		}
+		part() // or its goroutines keep the bubble alive
+		a.heard <- frameOf(3)
+		synctest.Wait()
+		if len(b.sent()) != 1 {
+			t.Error("legs that were parted hear each other")
+		}
+	})
+}
+
 func TestBridgeJoinsBothWays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := newTestLeg(), newTestLeg()

@@ -2,8 +2,9 @@
 // calls, legs that carry them, causes that end them, and how two legs are
 // joined. It knows nothing of SIP; siptrunk and simtrunk stand behind its seams.
 //
-// Entry points: Carrier.Dial, Stations.Ring, Bridge, Play.
-// Goroutines: Bridge and Play run in their caller's; a Leg owns its own.
+// Entry points: Carrier.Dial, Stations.Ring, Bridge, Join, Play.
+// Goroutines: Bridge and Play run in their caller's; a Leg owns its own. Join has
+// two where the legs cannot pass packets straight, until they are parted.
 package telephony
 
 import (
