@@ -446,6 +446,7 @@ func TestConnectTone(t *testing.T) {
 			t.Error("an idle agent hears something")
 		}
 		time.Sleep(500 * time.Millisecond) // between two frames of silence
+		synctest.Wait()
 		frames = 0
 		start := time.Now()
 		res := f.talking("c")
