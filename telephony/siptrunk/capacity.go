@@ -20,6 +20,7 @@ type line struct {
 	filled time.Time
 	gone   bool      // no longer configured
 	held   time.Time // until then the trunk asked for no calls
+	quiet  silence
 }
 
 // newLine returns a line whose bucket is empty: a restart in mid-campaign must
@@ -44,6 +45,9 @@ func (l *line) configure(cfg telephony.Trunk, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.fill(now)
+	if cfg.HostPort() != l.cfg.HostPort() {
+		l.quiet = silence{}
+	}
 	l.cfg, l.gone = cfg, false
 	l.tokens = min(l.tokens, burst(cfg.CPS))
 }
@@ -64,6 +68,61 @@ func (l *line) hold(d time.Duration, now time.Time) {
 
 const maxHold = 30 * time.Second
 
+// A silence is what is known of a trunk that does not answer: neither calls nor
+// leads are to be lost on it one after another, and it must be found when it is
+// back. After silentCalls in a row it gets no calls for a while, then a single
+// one as a trial, and twice the while if that one is not answered either.
+type silence struct {
+	calls int           // in a row
+	since time.Time     // the last of them that counted
+	wait  time.Duration // zero while the trunk is trusted
+	next  time.Time     // the next trial
+}
+
+// The limits of a silence.
+const (
+	silentCalls = 3
+	leastWait   = 5 * time.Second
+	mostWait    = time.Minute
+)
+
+// unheard notes a call, placed at a given time, to which no response came. It
+// reports whether calls are kept from the trunk from now on. Calls that were
+// placed before the last look at the silence say nothing new. A nil line is a
+// phone, of which nothing is kept.
+func (l *line) unheard(placed, now time.Time) (down bool) {
+	if l == nil {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	q := &l.quiet
+	if q.wait > 0 && !placed.After(q.since) {
+		return false
+	}
+	q.calls++
+	if q.calls < silentCalls {
+		return false
+	}
+	first := q.wait == 0
+	q.wait = min(max(2*q.wait, leastWait), mostWait)
+	q.since, q.next = now, now.Add(q.wait)
+	return first
+}
+
+// heard notes that the trunk has sent a response, whatever it says. It reports
+// whether calls were kept from it until now.
+func (l *line) heard() (back bool) {
+	if l == nil {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	back = l.quiet.wait > 0
+	l.quiet = silence{}
+	return back
+}
+
 func (l *line) down(now time.Time) string {
 	switch {
 	case l.gone:
@@ -72,6 +131,9 @@ func (l *line) down(now time.Time) string {
 		return "the trunk is disabled"
 	case now.Before(l.held):
 		return "the trunk is overloaded and asked to wait (503 Retry-After)"
+	case now.Before(l.quiet.next):
+		left := l.quiet.next.Sub(now).Truncate(time.Second) + time.Second
+		return fmt.Sprintf("no answer from %s: %d calls in a row; next try in %.0f s", l.cfg.HostPort(), l.quiet.calls, left.Seconds())
 	}
 	return ""
 }
@@ -88,6 +150,9 @@ func (l *line) take(now time.Time) (cfg telephony.Trunk, why string) {
 		return l.cfg, fmt.Sprintf("all %d channels of the trunk are in use", l.cfg.Channels)
 	case l.tokens < 1:
 		return l.cfg, fmt.Sprintf("the trunk takes %g calls a second", l.cfg.CPS)
+	}
+	if l.quiet.wait > 0 { // this call is the trial; no other goes beside it
+		l.quiet.next = now.Add(l.quiet.wait)
 	}
 	l.inUse++
 	l.tokens--
@@ -111,8 +176,12 @@ func (l *line) capacity(now time.Time) telephony.Capacity {
 		InUse:    l.inUse,
 		Tokens:   int(math.Floor(l.tokens)),
 	}
-	if c.Up && c.InUse >= c.Channels {
+	switch {
+	case c.Up && c.InUse >= c.Channels:
 		c.Why = "all channels are in use"
+	case c.Up && l.quiet.wait > 0:
+		c.Tokens = min(c.Tokens, 1)
+		c.Why = fmt.Sprintf("no answer from %s: %d calls in a row; one call tries it", l.cfg.HostPort(), l.quiet.calls)
 	}
 	return c
 }
@@ -164,6 +233,20 @@ func (e *Endpoint) Capacity(id dialer.TrunkID) telephony.Capacity {
 		c.Up, c.Why = false, "the dialer is draining"
 	}
 	return c
+}
+
+// trunkSilent tells the trunk's line that no response came to the call.
+func (c *call) trunkSilent() {
+	if c.line.unheard(c.placedAt, time.Now()) {
+		c.log.Warn("the trunk does not answer: no calls for a while", "address", c.peer.addr.String())
+	}
+}
+
+// trunkSpoke tells it that one came.
+func (c *call) trunkSpoke() {
+	if c.line.heard() {
+		c.log.Info("the trunk answers again")
+	}
 }
 
 // A gate lets events pass at a steady rate. CANCELs go through one, since a

@@ -46,7 +46,7 @@ func (e *Endpoint) Dial(ctx context.Context, inv telephony.Invite) (telephony.Le
 		l.release()
 		return nil, notSent("%s", err)
 	}
-	return e.place(ctx, p, inv, l.release, l.hold)
+	return e.place(ctx, p, inv, l.release, l)
 }
 
 // refuse says what is wrong with an invite. Numbers are checked again here: what
@@ -100,8 +100,9 @@ func (e *Endpoint) trunkPeer(ctx context.Context, cfg telephony.Trunk, inv telep
 }
 
 // place opens the audio and sends the INVITE. release is called exactly once.
+// A call to a phone has no trunk.
 func (e *Endpoint) place(ctx context.Context, p peer, inv telephony.Invite,
-	release func(), hold func(time.Duration, time.Time)) (telephony.Leg, error) {
+	release func(), trunk *line) (telephony.Leg, error) {
 
 	if err := e.sock.await(ctx); err != nil {
 		release()
@@ -116,7 +117,7 @@ func (e *Endpoint) place(ctx context.Context, p peer, inv telephony.Invite,
 	c := &call{
 		e: e, peer: p, id: inv.Call, log: log, session: session,
 		ring: inv.RingTimeout, headers: inv.Headers,
-		onProgress: inv.OnProgress, onAnswer: inv.OnAnswer, onEarly: inv.OnEarlyFrame, release: release, hold: hold,
+		onProgress: inv.OnProgress, onAnswer: inv.OnAnswer, onEarly: inv.OnEarlyFrame, release: release, line: trunk,
 	}
 	if c.ring <= 0 {
 		c.ring = ringTimeout

@@ -36,8 +36,8 @@ type call struct {
 	onProgress func(telephony.Progress)
 	onAnswer   func(dialog []byte)
 	onEarly    func(telephony.Frame)
-	release    func()                         // gives the channel back
-	hold       func(time.Duration, time.Time) // keeps calls from the trunk; nil for a phone
+	release    func() // gives the channel back
+	line       *line  // learns what the trunk answers; nil for a phone
 
 	invite   *sip.Request
 	tx       sip.ClientTransaction
@@ -118,6 +118,7 @@ func (c *call) run(ctx context.Context) {
 	c.offer = media.Offer(c.local(), c.sdpID, c.sdpID, c.peer.codecs, media.SendRecv)
 	c.invite = c.e.newInvite(c.peer, c.e.callID(c.id), c.headers, c.offer)
 	if err := c.transact(); err != nil {
+		c.trunkSilent()
 		c.report(c.failed(telephony.CauseUnreachable, 0, err.Error(), 0))
 		return
 	}
@@ -144,6 +145,7 @@ func (c *call) run(ctx context.Context) {
 		for _, res := range c.heard.take() {
 			first := c.ringingAt.IsZero()
 			c.provisional = true
+			c.trunkSpoke()
 			func() { // nothing in an SDP may leave the INVITE without its machine
 				defer c.e.survive("a provisional response")
 				c.progress(res)
@@ -166,6 +168,7 @@ func (c *call) run(ctx context.Context) {
 			if res.IsProvisional() {
 				continue // heard by the guard, in order
 			}
+			c.trunkSpoke()
 			if isChallenge(res) && c.gaveUp == "" && c.retry(res) {
 				c.provisional = false
 				silent.Reset(c.e.cfg.NoResponse)
@@ -177,6 +180,7 @@ func (c *call) run(ctx context.Context) {
 			if c.provisional {
 				continue
 			}
+			c.trunkSilent()
 			giveUp(telephony.CauseUnreachable, "no response")
 		case <-ring.C:
 			giveUp(telephony.CauseNoAnswer, "rang out")
@@ -191,6 +195,9 @@ func (c *call) run(ctx context.Context) {
 			c.report(c.failed(c.gaveUp, 0, c.why+"; CANCEL was not answered", 0))
 			return
 		case <-c.tx.Done():
+			if c.gaveUp == "" && !c.provisional {
+				c.trunkSilent()
+			}
 			cause := cmp.Or(c.gaveUp, telephony.CauseUnreachable)
 			c.report(c.failed(cause, 0, cmp.Or(c.why, errText(c.tx.Err())), 0))
 			return
@@ -321,8 +328,8 @@ func (c *call) decide(res *sip.Response) (leg bool) {
 		if res.StatusCode == 408 && c.ringingAt.IsZero() {
 			cause = telephony.CauseUnreachable
 		}
-		if wait, err := strconv.Atoi(strings.TrimSpace(headerValues(res, "retry-after"))); err == nil && wait > 0 && res.StatusCode == 503 && c.hold != nil {
-			c.hold(time.Duration(wait)*time.Second, time.Now())
+		if wait, err := strconv.Atoi(strings.TrimSpace(headerValues(res, "retry-after"))); err == nil && wait > 0 && res.StatusCode == 503 && c.line != nil {
+			c.line.hold(time.Duration(wait)*time.Second, time.Now())
 		}
 		reason := plain(res.Reason, 128)
 		if c.gaveUp != "" {
