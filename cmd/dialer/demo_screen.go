@@ -3,8 +3,11 @@ package main
 import (
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"time"
+
+	"golang.org/x/term"
 
 	"dialer/campaign"
 	"dialer/telephony/siptrunk/siptest"
@@ -15,11 +18,22 @@ import (
 type screen struct {
 	out   io.Writer
 	live  bool
-	drawn int // lines on the terminal
+	width func() int // columns of the terminal now
+	drawn int        // lines on the terminal
 }
 
 func newScreen(out io.Writer) *screen {
-	return &screen{out: out, live: isTerminal(out)}
+	return &screen{out: out, live: isTerminal(out), width: func() int { return columns(out) }}
+}
+
+// columns is how wide the terminal behind out is; 80 when it does not say.
+func columns(out io.Writer) int {
+	if f, ok := out.(*os.File); ok {
+		if width, _, err := term.GetSize(int(f.Fd())); err == nil && width > 0 {
+			return width
+		}
+	}
+	return 80
 }
 
 func (s *screen) show(since time.Duration, l campaign.Live, c siptest.Counts) {
@@ -27,14 +41,16 @@ func (s *screen) show(since time.Duration, l campaign.Live, c siptest.Counts) {
 		fmt.Fprintln(s.out, statusLine(since, l, c))
 		return
 	}
-	lines := statusScreen(since, l, c)
+	// A line that wraps would take two rows, and the way back up would end short.
+	lines, width := statusScreen(since, l, c), s.width()
 	var b strings.Builder
 	if s.drawn > 0 {
 		fmt.Fprintf(&b, "\x1b[%dA", s.drawn)
 	}
 	for _, line := range lines {
-		b.WriteString("\x1b[2K" + line + "\n")
+		b.WriteString("\x1b[2K" + cut(line, width) + "\n")
 	}
+	b.WriteString("\x1b[J") // what a narrower terminal has wrapped before
 	s.drawn = len(lines)
 	io.WriteString(s.out, b.String())
 }
@@ -77,12 +93,16 @@ func statusScreen(since time.Duration, l campaign.Live, c siptest.Counts) []stri
 	} else {
 		lines = append(lines, "")
 	}
-	for i, line := range lines {
-		if r := []rune(line); len(r) > 110 {
-			lines[i] = string(r[:109]) + "…"
-		}
-	}
 	return lines
+}
+
+// cut shortens a line to width columns; each rune of the screen takes one.
+func cut(line string, width int) string {
+	r := []rune(line)
+	if len(r) <= width {
+		return line
+	}
+	return string(r[:max(0, width-1)]) + "…"
 }
 
 // percent prints a share, or a dash when there is none.

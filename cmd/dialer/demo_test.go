@@ -2,9 +2,11 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"dialer"
 	"dialer/api"
@@ -118,26 +120,46 @@ func TestDemoMessageIsAWAVFileThatCanBePlayed(t *testing.T) {
 	}
 }
 
-func TestScreenRedrawsInPlaceAndFitsTheWidth(t *testing.T) {
-	var b strings.Builder
-	s := &screen{out: &b, live: true}
+// TestScreenRedrawsInPlace plays a terminal: rows wrap at its width, and the
+// screen must find its first row again whenever it draws.
+func TestScreenRedrawsInPlace(t *testing.T) {
 	l := campaign.Live{Mode: campaign.Predictive, State: campaign.Running, Calls: map[string]int{"ringing": 7, "talking": 5},
 		Agents: campaign.LiveAgents{Ready: 3, Talking: 5, WrapUp: 4}}
 	l.Decision.Reason = strings.Repeat("long ", 60)
-	s.show(time.Minute, l, siptest.Counts{Arrived: 40, Answered: 20})
-	first := strings.Count(b.String(), "\n")
-	s.show(time.Minute, l, siptest.Counts{})
-	if !strings.Contains(b.String(), "\x1b["+string(rune('0'+first/10))) && first > 9 || strings.Count(b.String(), "\n") != 2*first {
-		t.Errorf("not redrawn in place: %q", b.String())
-	}
-	for _, line := range statusScreen(time.Minute, l, siptest.Counts{}) {
-		if len([]rune(line)) > 110 {
-			t.Errorf("line of %d: %q", len([]rune(line)), line)
+	l.Trouble = strings.Repeat("troublé ", 30)
+	for _, width := range []int{100, 80, 40, 200} {
+		var b strings.Builder
+		s := &screen{out: &b, live: true, width: func() int { return width }}
+		for range 3 {
+			b.Reset()
+			s.show(time.Minute, l, siptest.Counts{Arrived: 40, Answered: 20})
+			rows := 0
+			for line := range strings.Lines(b.String()) {
+				_, line, found := strings.Cut(line, "\x1b[2K")
+				if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > width {
+					t.Errorf("a line of %d columns on a terminal of %d: %q", n, width, line)
+				}
+				if found {
+					rows++
+				}
+			}
+			if rows != s.drawn {
+				t.Errorf("%d rows drawn, %d remembered", rows, s.drawn)
+			}
+		}
+		if up := fmt.Sprintf("\x1b[%dA", s.drawn); !strings.HasPrefix(b.String(), up) {
+			t.Errorf("not redrawn in place: %q", b.String())
+		}
+		if width < 80 {
+			continue
+		}
+		for _, want := range []string{"ready       3", "talking     5", "ringing       7"} {
+			if !strings.Contains(b.String(), want) {
+				t.Errorf("%q is not shown", want)
+			}
 		}
 	}
-	for _, want := range []string{"ready       3", "talking     5", "ringing       7"} {
-		if !strings.Contains(b.String(), want) {
-			t.Errorf("%q is not shown", want)
-		}
+	if got := columns(&strings.Builder{}); got != 80 {
+		t.Errorf("a terminal that does not tell has %d columns, want 80", got)
 	}
 }
