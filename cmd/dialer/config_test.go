@@ -174,7 +174,7 @@ func TestConfigReportsEveryMistakeOfATrunk(t *testing.T) {
 
 func TestConfigSyntaxErrorIsOneLineWithARemedy(t *testing.T) {
 	for text, want := range map[string]string{
-		"node: 1\nhttp:\n\tlisten: x\n":       "spaces",
+		"node: 1\nhttp:\n\tlisten: x\n":       "use spaces",
 		"node: 1\nhttp:\n  listen: \"x\n":     "quotation marks",
 		"node: 1\ntrunks:\n  - codecs: [PC\n": "bracket",
 		"node: 1\nhttp\n  listen: x\n":        "name: value",

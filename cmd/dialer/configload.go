@@ -123,8 +123,10 @@ func syntaxProblem(err error) Problem {
 		p.Line = t.Position.Line
 	}
 	switch {
-	case strings.Contains(p.What, `\t`), strings.Contains(p.What, "tab"):
-		p.Hint = "indent with spaces, not with tabs"
+	case strings.Contains(p.What, "'\t'"):
+		p.What, p.Hint = "this line is indented with a tab", "use spaces"
+	case strings.Contains(p.What, "unexpected key name"), strings.Contains(p.What, "non-map value"):
+		p.What = "this line, or the next one, is not a setting"
 	case strings.Contains(p.What, "quoted"):
 		p.Hint = "close the quotation marks that this line opens"
 	case strings.Contains(p.What, "']'"), strings.Contains(p.What, "'}'"):
