@@ -1,6 +1,7 @@
 package campaign
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -73,27 +74,41 @@ type attempt struct {
 // ends exactly once, a lead that was not called goes back and the agent is free.
 func (a *attempt) run() {
 	outcome := OutcomeFailed
+	if !a.guard(func() { outcome = a.journey() }) {
+		outcome = OutcomeFailed
+	}
+	a.guard(func() { a.end(outcome) })
+	a.endRecording()
+	if (!a.begun || a.unknown) && !a.excluded {
+		a.r.giveBack(a.lead, a.unknown)
+	}
+	a.guard(func() { a.release("call ended") })
+	a.unhook()
+	a.giveUp(nil)
+	a.r.left(a)
+}
+
+// journey passes through the stages until one ends the journey.
+func (a *attempt) journey() Outcome {
+	for _, next := range journeys[a.call.Mode] {
+		if outcome := next(a); outcome != "" {
+			return outcome
+		}
+	}
+	return OutcomeFailed
+}
+
+// guard does a part of the attempt in which a fault of the program ends the call
+// and not the process, which has other calls. It reports whether there was none.
+func (a *attempt) guard(part func()) (done bool) {
 	defer func() {
 		if p := recover(); p != nil {
-			outcome = OutcomeFailed
 			a.log.Error("a call failed by a fault of the program: please report it", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 			a.s.panicked()
 		}
-		defer a.r.left(a)
-		defer a.giveUp(nil)
-		defer a.unhook()
-		defer a.release("call ended")
-		defer a.endRecording()
-		a.end(outcome)
-		if (!a.begun || a.unknown) && !a.excluded {
-			a.r.giveBack(a.lead, a.unknown)
-		}
 	}()
-	for _, next := range journeys[a.call.Mode] {
-		if outcome = next(a); outcome != "" {
-			return
-		}
-	}
+	part()
+	return true
 }
 
 // freshness is how old a commit may be when its INVITE leaves. What is older
@@ -316,14 +331,24 @@ func (a *attempt) classify(class compliance.Class) []dialer.Fact {
 const endWait = 2 * time.Second
 
 // end closes the call: BYE first, then the row, then what depends on it. It does
-// nothing for an attempt that was not committed, and works once.
+// nothing for an attempt that was not committed, and works once; after a fault it
+// may be tried again.
 func (a *attempt) end(outcome Outcome) {
 	if !a.begun || a.ended {
 		return
 	}
+	a.guard(a.hangUp)
+	call, next, facts := a.closed(outcome)
+	a.s.cfg.Store.EndCall(call, next, facts...)
 	a.ended = true
-	a.hangUp()
+	a.r.ended(a, call)
+	a.endRecording()
+}
+
+// closed is the call at its end, what becomes of its lead, and the facts.
+func (a *attempt) closed(outcome Outcome) (Call, Next, []dialer.Fact) {
 	a.mu.Lock()
+	defer a.mu.Unlock()
 	c := &a.call
 	if c.EndedAt.IsZero() {
 		c.EndedAt = time.Now()
@@ -350,24 +375,20 @@ func (a *attempt) end(outcome Outcome) {
 	if c.Class.Abandoned() && c.ConnectedAt.IsZero() {
 		outcome = OutcomeAbandoned
 	}
-	c.State, c.Outcome = Ended, outcome
-	next := Recycle(a.campaign.Settings, a.lead, outcome, nil, time.Now())
+	c.State, c.Outcome = Ended, cmp.Or(c.Outcome, outcome) // the first stands, after a fault
+	next := Recycle(a.campaign.Settings, a.lead, c.Outcome, nil, time.Now())
 	if !c.OptOutAt.IsZero() {
 		next = Next{State: Done, Why: "dnc"}
 	}
 	facts = append(facts, dialer.CallEnded{
-		Outcome: string(outcome), EndedBy: string(c.EndedBy), SIPStatus: c.SIPStatus, Q850: c.Q850,
+		Outcome: string(c.Outcome), EndedBy: string(c.EndedBy), SIPStatus: c.SIPStatus, Q850: c.Q850,
 		TalkMS: a.talked.Milliseconds(), Class: string(c.Class), Ghost: c.Ghost,
 	})
 	if next.State == Done {
 		facts = append(facts, dialer.LeadRetired{Why: next.Why})
 	}
 	c.Version++
-	call := *c
-	a.mu.Unlock()
-	a.s.cfg.Store.EndCall(call, next, facts...)
-	a.r.ended(a, call)
-	a.endRecording()
+	return *c, next, facts
 }
 
 // hangUp ends the leg and takes over how it ended.

@@ -45,6 +45,24 @@ type faults struct {
 	away  error
 	extra int  // people who answered before the test
 	bug   bool // the next save panics
+	// what panics of a call's end: 0 nothing, 1 its first save, 2 each, once saved
+	endBug int
+}
+
+func (f *faults) EndCall(c campaign.Call, next campaign.Next, facts ...dialer.Fact) {
+	f.mu.Lock()
+	bug := f.endBug
+	if bug == 1 {
+		f.endBug = 0
+	}
+	f.mu.Unlock()
+	if bug == 1 {
+		panic("a bug")
+	}
+	f.Store.EndCall(c, next, facts...)
+	if bug == 2 {
+		panic("a bug")
+	}
 }
 
 func (f *faults) set(err error) {

@@ -562,3 +562,39 @@ func TestUnknownInventsNoGreetingEnd(t *testing.T) {
 		}
 	})
 }
+
+// A fault in the end of a call costs neither the process, the line nor the agent.
+func TestPanicInTheCleanUp(t *testing.T) {
+	for name, in := range map[string]struct {
+		bug     int
+		outcome campaign.Outcome
+	}{"once": {1, campaign.OutcomeConnected}, "always": {2, campaign.OutcomeConnected}} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				h := open(t, settings(campaign.Progressive), 2, person)
+				h.agent("agt_1", sale)
+				time.Sleep(10 * time.Second) // they talk
+				h.faults.mu.Lock()
+				h.faults.endBug = in.bug
+				h.faults.mu.Unlock()
+				time.Sleep(26 * time.Second)
+				if n := h.trunk.Stats().InUse; n > 1 {
+					t.Errorf("%d lines are up after the talk", n)
+				}
+				h.faults.mu.Lock()
+				h.faults.endBug = 0
+				h.faults.mu.Unlock()
+				time.Sleep(time.Minute)
+				if c := h.call(0); c.State != campaign.Ended || c.Outcome != in.outcome || c.Class != compliance.ClassConnected {
+					t.Errorf("the broken call is %s %s %s", c.State, c.Outcome, c.Class)
+				}
+				if c := h.call(1); c.Disposition != "SALE" {
+					t.Errorf("the next call came to %s %q", c.Outcome, c.Disposition)
+				}
+				if s := h.registry.State("agt_1"); s.State != agents.Ready {
+					t.Errorf("the agent is %s", s.State)
+				}
+			})
+		})
+	}
+}

@@ -16,16 +16,18 @@ func (a *attempt) record() {
 	a.recording = sync.OnceFunc(func() { close(over) })
 	call := a.call
 	a.s.calls.Go(func() {
-		stop := a.s.cfg.Record(call, a.leg)
-		<-over
-		path, bytes, err := stop()
-		fact := dialer.RecordingSaved{Path: path, Bytes: bytes}
-		if err != nil {
-			fact.Failed = err.Error()
-		}
-		a.saving <- struct{}{}
-		defer func() { <-a.saving }()
-		a.save(func(c *Call) { c.Recording = path }, fact)
+		a.guard(func() {
+			stop := a.s.cfg.Record(call, a.leg)
+			<-over
+			path, bytes, err := stop()
+			fact := dialer.RecordingSaved{Path: path, Bytes: bytes}
+			if err != nil {
+				fact.Failed = err.Error()
+			}
+			a.saving <- struct{}{}
+			defer func() { <-a.saving }()
+			a.save(func(c *Call) { c.Recording = path }, fact)
+		})
 	})
 }
 
