@@ -27,14 +27,20 @@ const (
 				n.sent_at, n.ringing_at, n.answered_at, n.speech_start_at, n.greeting_end_at, n.decided_at, n.connected_at,
 				n.message_start_at, n.message_end_at, n.message_sha, n.opt_out_at, n.ended_by, n.cause, n.sip_status, n.q850, n.ghost,
 				n.disposition, n.note, n.disposed_at, n.recording, n.media)
-			FROM jsonb_populate_record(NULL::calls, $1::jsonb) AS n
+			FROM jsonb_populate_record(NULL::calls, $1::jsonb) AS n, (SELECT agent_id FROM calls WHERE id = $2 AND placed_at = $3) AS before
 			WHERE calls.id = $2 AND calls.placed_at = $3 AND calls.version < n.version
 				AND (calls.state = 'ended') = (n.state = 'ended')
-			RETURNING calls.id, calls.agent_id, calls.state
+			RETURNING calls.id, calls.agent_id, calls.state, calls.agent_id IS DISTINCT FROM before.agent_id AS taken
+		), freed AS (
+			UPDATE open_attempts AS other SET agent_id = NULL FROM saved, open_attempts AS ours
+			WHERE taken AND ours.call_id = saved.id AND other.agent_id = saved.agent_id AND other.call_id <> saved.id
+				AND other.slot = ours.slot AND other.epoch = ours.epoch
+			RETURNING other.call_id
 		), attempt AS (
-			UPDATE open_attempts SET agent_id = saved.agent_id, dialog = coalesce(($1::jsonb ->> 'dialog')::bytea, dialog)
-			FROM saved WHERE call_id = saved.id AND saved.state <> 'ended'
-				AND (open_attempts.agent_id IS DISTINCT FROM saved.agent_id OR $1::jsonb ->> 'dialog' IS NOT NULL)
+			UPDATE open_attempts SET agent_id = CASE WHEN taken THEN saved.agent_id ELSE open_attempts.agent_id END,
+				dialog = coalesce(($1::jsonb ->> 'dialog')::bytea, dialog)
+			FROM saved, (SELECT count(*) FROM freed) AS first
+			WHERE call_id = saved.id AND saved.state <> 'ended' AND (taken OR $1::jsonb ->> 'dialog' IS NOT NULL)
 		)
 		SELECT count(*) FROM saved`
 	sqlEndCall = `WITH saved AS (
@@ -82,7 +88,9 @@ func nextText(n campaign.Next) (string, error) {
 	}{n.State, n.Due.UTC(), orNull(n.Owner), n.Why})
 }
 
-// UpdateCall implements campaign.Store.
+// UpdateCall implements campaign.Store. A call that gets an agent takes them from
+// the call of this run that had them: its person was left and waits for another.
+// An agent in a call of another process, or of an earlier run, is not given.
 func (db *DB) UpdateCall(c campaign.Call, facts ...dialer.Fact) {
 	now := time.Now()
 	db.enqueue(save{what: "update of a call", call: c.ID,

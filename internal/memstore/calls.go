@@ -82,7 +82,14 @@ func (s *Store) open(c *call) {
 func (s *Store) close(c *call) {
 	delete(s.openLead, c.Lead)
 	delete(s.openTo, c.To)
-	delete(s.openAgent, c.Agent)
+	s.free(c)
+}
+
+// free takes a call's agent out of it, unless another call has them since.
+func (s *Store) free(c *call) {
+	if s.openAgent[c.Agent] == c {
+		delete(s.openAgent, c.Agent)
+	}
 }
 
 // takes reports whether a save may be applied: the call exists, the version
@@ -114,11 +121,12 @@ func (s *Store) UpdateCall(c campaign.Call, facts ...dialer.Fact) {
 		return
 	}
 	if c.State != campaign.Ended && c.Agent != kept.Agent {
-		if other := s.openAgent[c.Agent]; c.Agent != "" && other != nil {
+		// Within one run the call that had the agent has lost them.
+		if other := s.openAgent[c.Agent]; c.Agent != "" && other != nil && other.epoch != kept.epoch {
 			s.drop("update of call %s: agent %s is in call %s", c.ID, c.Agent, other.ID)
 			return
 		}
-		delete(s.openAgent, kept.Agent)
+		s.free(kept)
 		if c.Agent != "" {
 			s.openAgent[c.Agent] = kept
 		}

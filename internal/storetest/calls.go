@@ -129,10 +129,36 @@ func agentInOneCall(t *testing.T, f *fixture) {
 	f.EndCall(ended(first, campaign.OutcomeConnected, compliance.ClassConnected), campaign.Next{State: campaign.Done})
 	f.begin(second)
 
-	third := f.call(11)
-	third.Version++
-	third.State, third.Agent = campaign.Connected, agent
-	f.UpdateCall(third, dialer.CallConnected{})
+	// A call gets the agent who left another in the middle of the talk; what
+	// becomes of the one left takes nobody back.
+	lost, got := f.call(11), f.call(12)
+	talk := func(c *campaign.Call, agent dialer.AgentID) {
+		c.Version++
+		c.State, c.Agent = campaign.Connected, agent
+		f.UpdateCall(*c, dialer.CallConnected{})
+	}
+	another := dialer.NewAgentID()
+	talk(&lost, another)
+	talk(&got, another)
+	lost.MessageStartAt = now
+	talk(&lost, another)
+	f.flush()
+	for _, c := range []campaign.Call{lost, got} {
+		diff(t, "a call with the agent", f.kept(c.ID), c)
+	}
+	f.EndCall(ended(lost, campaign.OutcomeConnected, compliance.ClassConnected), campaign.Next{State: campaign.Done})
+	f.add(13, 1, nil)
+	next := f.placed(f.claim(1)[0])
+	next.Agent = another
+	f.want(f.BeginCall(f.ctx, next), dialer.Conflict, "the agent in the call that got them")
+	f.EndCall(ended(got, campaign.OutcomeConnected, compliance.ClassConnected), campaign.Next{State: campaign.Done})
+	f.begin(next)
+
+	// An earlier run may still have the agent in a call.
+	f.flush()
+	f.Store = f.Restart()
+	third := f.call(14)
+	talk(&third, another)
 	f.flush()
 	if got := f.kept(third.ID); got.Agent != "" {
 		t.Errorf("agent %s is in two open calls", got.Agent)
