@@ -6,11 +6,12 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
-	"fmt"
 	"math"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/go-chi/chi/v5"
 
@@ -105,7 +106,17 @@ func (s *Server) authenticate(r *http.Request) (caller, error) {
 	if !ok {
 		return caller{}, unauthenticated()
 	}
+	// Each lookup is a query. Who asks pays for it by their address, and has it
+	// back when the key is good; people's sessions are not looked up and go on
+	// from an address that has nothing left.
+	from := network(r.RemoteAddr)
+	if wait, ok := s.strangers.take(from, s.now()); !ok {
+		return caller{}, tooMany(wait, "too many wrong keys from your address")
+	}
 	user, stored, err := s.store.APIKey(r.Context(), id)
+	if err == nil && subtle.ConstantTimeCompare(hash, stored) == 1 || err != nil && dialer.CodeOf(err) != dialer.NotFound {
+		s.strangers.giveBack(from)
+	}
 	switch {
 	case dialer.CodeOf(err) == dialer.NotFound:
 		return caller{}, unauthenticated()
@@ -117,9 +128,40 @@ func (s *Server) authenticate(r *http.Request) (caller, error) {
 	return caller{user: user, key: id}, nil
 }
 
-// guard is the door of every route: it knows the route's rule, finds the
-// caller, holds them to their rate, and lets in or refuses. It runs after the
-// router has matched.
+// pace holds a caller to their rate.
+func (s *Server) pace(who caller) error {
+	if wait, ok := s.limiter.take(who.name(), s.now()); !ok {
+		return tooMany(wait, "too many requests")
+	}
+	return nil
+}
+
+// tooMany refuses for a while.
+func tooMany(wait time.Duration, what string) *Problem {
+	seconds := max(1, int(math.Ceil(wait.Seconds())))
+	p := refuse(http.StatusTooManyRequests, "%s: wait %d s", what, seconds)
+	p.retryAfter = seconds
+	return p
+}
+
+// admit finds the caller, holds them to their rate, and refuses whom the rule
+// does not name.
+func (s *Server) admit(r *http.Request, rule access) (caller, error) {
+	who, err := s.authenticate(r)
+	if err != nil {
+		return caller{}, err
+	}
+	if err := s.pace(who); err != nil {
+		return caller{}, err
+	}
+	if !rule.allows(who.user.Role) {
+		return caller{}, refuse(http.StatusForbidden, "the role %s may not do this", who.user.Role)
+	}
+	return who, nil
+}
+
+// guard is the door of every route: it knows the route's rule and lets in or
+// refuses. It runs after the router has matched.
 func (s *Server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		rule, known := rules[r.Method+" "+chi.RouteContext(r.Context()).RoutePattern()]
@@ -131,19 +173,9 @@ func (s *Server) guard(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		who, err := s.authenticate(r)
+		who, err := s.admit(r, rule)
 		if err != nil {
 			s.fail(w, r, err)
-			return
-		}
-		if wait, ok := s.limiter.take(who.name(), s.now()); !ok {
-			seconds := int(math.Ceil(wait.Seconds()))
-			w.Header().Set("Retry-After", fmt.Sprint(seconds))
-			writeProblem(w, r, refuse(http.StatusTooManyRequests, "too many requests: wait %d s", seconds))
-			return
-		}
-		if !rule.allows(who.user.Role) {
-			writeProblem(w, r, refuse(http.StatusForbidden, "the role %s may not do this", who.user.Role))
 			return
 		}
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey, who)))
@@ -172,6 +204,32 @@ func (s *Server) problem(ctx context.Context, err error) *Problem {
 		s.log.Error("request failed", "request", p.Instance, "err", err)
 	}
 	return p
+}
+
+// network is whose failures are counted together: an IPv4 address, or the /64
+// that an IPv6 host can pick its addresses from.
+func network(remote string) string {
+	at, err := netip.ParseAddrPort(remote)
+	if err != nil {
+		return remote
+	}
+	a := at.Addr().Unmap()
+	if p, err := a.WithZone("").Prefix(64); err == nil && a.Is6() {
+		return p.String()
+	}
+	return a.String()
+}
+
+// local reports whether a request comes from this machine itself. One that a
+// proxy has passed on does not.
+func local(r *http.Request) bool {
+	for _, h := range []string{"Forwarded", "X-Forwarded-For", "X-Real-Ip", "Via"} {
+		if r.Header.Get(h) != "" {
+			return false
+		}
+	}
+	at, err := netip.ParseAddrPort(r.RemoteAddr)
+	return err == nil && at.Addr().Unmap().IsLoopback()
 }
 
 // hostOf is an address without its port.

@@ -2,7 +2,9 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -180,6 +182,97 @@ func TestRateLimit(t *testing.T) {
 	}
 	// Others are not held up.
 	h.want(http.StatusOK, dialer.RoleAdmin, http.MethodGet, "/v1/campaigns", nil)
+}
+
+// from asks as if from another address.
+func (h *house) from(address, path, bearer string, headers ...string) *httptest.ResponseRecorder {
+	r := httptest.NewRequestWithContext(h.t.Context(), http.MethodGet, path, nil)
+	r.RemoteAddr = address
+	if bearer != "" {
+		r.Header.Set("Authorization", "Bearer "+bearer)
+	}
+	for i := 0; i < len(headers); i += 2 {
+		r.Header.Set(headers[i], headers[i+1])
+	}
+	w := httptest.NewRecorder()
+	h.s.Handler().ServeHTTP(w, r)
+	return w
+}
+
+// lookups counts the queries for keys.
+type lookups struct {
+	*memory
+	n atomic.Int64
+}
+
+func (l *lookups) APIKey(ctx context.Context, id dialer.KeyID) (dialer.User, []byte, error) {
+	l.n.Add(1)
+	return l.memory.APIKey(ctx, id)
+}
+
+// TestWrongKeysAreLimited: a key that is none costs a query, so an address has
+// only so many; good keys and people's sessions cost it nothing.
+func TestWrongKeysAreLimited(t *testing.T) {
+	var clock atomic.Int64
+	clock.Store(1e18)
+	count := &lookups{}
+	h := open(t, func(c *Config) {
+		count.memory = c.Store.(*memory)
+		c.Store, c.Now = count, func() time.Time { return time.Unix(0, clock.Load()) }
+	})
+	token, err := h.s.sessions.open(dialer.User{ID: "usr_1", Role: dialer.RoleManager}, h.s.now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := h.keys[dialer.RoleManager]
+	for range 1000 {
+		if w := h.from("192.0.2.1:1000", "/v1/campaigns", good); w.Code != http.StatusOK {
+			t.Fatalf("a good key: %d %s", w.Code, w.Body)
+		}
+	}
+	count.n.Store(0)
+	for _, path := range []string{"/v1/campaigns", "/v1/agent/ws"} {
+		for i := range 600 {
+			_, wrong, _ := NewAPIKey()
+			at := fmt.Sprintf("192.0.2.1:%d", 1000+i)
+			if i%2 == 1 { // one network, whatever address it picks
+				at = fmt.Sprintf("[2001:db8:0:1::%x]:1000", i)
+			}
+			w := h.from(at, path, wrong)
+			if w.Code != http.StatusUnauthorized && (w.Code != http.StatusTooManyRequests || w.Header().Get("Retry-After") == "") {
+				t.Fatalf("wrong key at %s: %d %s", path, w.Code, w.Body)
+			}
+		}
+	}
+	if n := count.n.Load(); n != 2*2*wrongKeys {
+		t.Errorf("1200 wrong keys of two networks cost %d queries, want %d", n, 2*2*wrongKeys)
+	}
+	if w := h.from("192.0.2.1:1", "/v1/campaigns", token); w.Code != http.StatusOK {
+		t.Errorf("a person behind the same address: %d %s", w.Code, w.Body)
+	}
+	if w := h.from("192.0.2.2:1", "/v1/campaigns", good); w.Code != http.StatusOK {
+		t.Errorf("another address: %d %s", w.Code, w.Body)
+	}
+	clock.Add(int64(time.Second))
+	if w := h.from("192.0.2.1:1", "/v1/campaigns", good); w.Code != http.StatusOK {
+		t.Errorf("a second later: %d %s", w.Code, w.Body)
+	}
+}
+
+// TestDesksAreLimited: opening the websocket is a request like any other.
+func TestDesksAreLimited(t *testing.T) {
+	h := open(t, func(c *Config) { c.RateLimit = 5; c.Now = func() time.Time { return time.Unix(1e9, 0) } })
+	token, err := h.s.sessions.open(dialer.User{ID: "usr_1", Role: dialer.RoleAgent, Agent: "agt_1"}, h.s.now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var last *httptest.ResponseRecorder
+	for range 11 {
+		last = h.from("192.0.2.1:1000", "/v1/agent/ws", token)
+	}
+	if last.Code != http.StatusTooManyRequests || last.Header().Get("Retry-After") == "" {
+		t.Errorf("the eleventh desk at once: %d %s", last.Code, last.Body)
+	}
 }
 
 func TestPasswordHash(t *testing.T) {

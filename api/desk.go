@@ -117,6 +117,9 @@ func (s *Server) openDesk(w http.ResponseWriter, r *http.Request, ticket string)
 	if who.user.Role != dialer.RoleAgent || who.user.Agent == "" {
 		return errNoAgent
 	}
+	if err := s.pace(who); err != nil {
+		return err
+	}
 	s.open.Add(1)
 	defer s.open.Done()
 	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{OriginPatterns: s.origins, CompressionMode: websocket.CompressionDisabled})

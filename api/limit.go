@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// A limiter holds one token bucket for each caller. Several nodes multiply the
-// allowance; it is for fairness, not for law.
+// A limiter holds one token bucket for each caller or address. Several nodes
+// multiply the allowance; it is for fairness, not for law.
 type limiter struct {
 	rate, burst float64
 
@@ -46,6 +46,15 @@ func (l *limiter) take(who string, now time.Time) (wait time.Duration, ok bool) 
 	}
 	b.tokens--
 	return 0, true
+}
+
+// giveBack returns a token that was taken for what turned out to be free.
+func (l *limiter) giveBack(who string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if b := l.buckets[who]; b != nil {
+		b.tokens = min(l.burst, b.tokens+1)
+	}
 }
 
 // forget drops the buckets that are full again, or all when none is.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -22,6 +23,8 @@ type Problem struct {
 	Instance string  `json:"instance,omitempty" doc:"The request, for finding it in the log"`
 	Code     string  `json:"code" doc:"A stable word for programs" example:"invalid"`
 	Errors   []Fault `json:"errors,omitempty" doc:"Each mistake with its place"`
+
+	retryAfter int // seconds, of the header; 0 for none
 }
 
 // A Fault is one mistake in a request.
@@ -222,6 +225,9 @@ func writeProblem(w http.ResponseWriter, r *http.Request, p *Problem) {
 		p.Instance = requestURN(r.Context())
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
+	if p.retryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(p.retryAfter))
+	}
 	w.WriteHeader(p.Status)
 	json.MarshalWrite(w, p) // the client is gone when this fails
 }

@@ -33,6 +33,7 @@ const (
 	readRequest      = 30 * time.Second
 	writeResponse    = 60 * time.Second
 	idleConnection   = 2 * time.Minute
+	wrongKeys        = 50 // API keys that are none, a second of one address, behind which a whole office may sit
 	defaultRateLimit = 50 // requests a second of one key or person; twice as many at once
 )
 
@@ -74,12 +75,13 @@ type Server struct {
 	log        *slog.Logger
 	now        func() time.Time
 
-	cursors  cursors
-	limiter  *limiter
-	gate     *gate
-	sessions *sessions
-	metrics  *metrics
-	streams  chan struct{} // one for each open event stream
+	cursors   cursors
+	limiter   *limiter // by caller
+	strangers *limiter // wrong keys, by address
+	gate      *gate
+	sessions  *sessions
+	metrics   *metrics
+	streams   chan struct{} // one for each open event stream
 
 	router  chi.Router
 	api     huma.API
@@ -127,7 +129,7 @@ func build(cfg Config) (*Server, error) {
 		store: cfg.Store, events: cfg.Events, scheduler: cfg.Scheduler, agents: cfg.Agents,
 		recordings: cfg.Recordings, checks: cfg.Checks, realm: cfg.SIPRealm, origins: cfg.Origins,
 		version: cfg.Version, log: cfg.Log, now: cfg.Now,
-		cursors: cursors{key}, limiter: newLimiter(cfg.RateLimit), gate: g, sessions: newSessions(),
+		cursors: cursors{key}, limiter: newLimiter(cfg.RateLimit), strangers: newLimiter(wrongKeys), gate: g, sessions: newSessions(),
 		streams: make(chan struct{}, maxStreams),
 		closing: closing, close: stop,
 	}
