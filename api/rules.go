@@ -28,7 +28,7 @@ var (
 var rules = map[string]access{
 	"GET /livez":           public,
 	"GET /readyz":          public,
-	"GET /metrics":         public,
+	"GET /metrics":         public, // to this machine; else staff, checked there
 	"GET /v1/openapi.yaml": public,
 	"POST /v1/sessions":    public,
 
