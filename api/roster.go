@@ -65,8 +65,6 @@ func checkAgent(a agents.Agent, password string) error {
 		return dialer.Fieldf("extension", "is empty: give the phone an extension (and a password), or a uri to call")
 	case strings.IndexFunc(a.Extension, badInUser) >= 0:
 		return dialer.Fieldf("extension", "%q: use letters, digits, - _ and .", clip(a.Extension, 64))
-	case a.URI != "" && !strings.HasPrefix(a.URI, "sip:"), strings.ContainsAny(a.URI, " \r\n\t<>\"\x00"):
-		return dialer.Fieldf("uri", "%q is not sip:user@host", clip(a.URI, 100))
 	case password != "" && len(password) < MinPassword:
 		return dialer.Fieldf("password", "has %d bytes: give %d or more", len(password), MinPassword)
 	}
@@ -100,6 +98,11 @@ func (s *Server) routeAgents() {
 		}
 		if err := checkAgent(a, in.Body.Password); err != nil {
 			return nil, err
+		}
+		if a.URI != "" {
+			if err := s.checkPhone(ctx, a.URI); err != nil {
+				return nil, err
+			}
 		}
 		var ha1 string
 		switch {
@@ -145,6 +148,11 @@ func (s *Server) routeAgents() {
 		set(&password, c.Password)
 		if err := checkAgent(a, password); err != nil {
 			return nil, err
+		}
+		if c.URI != nil && *c.URI != "" {
+			if err := s.checkPhone(ctx, a.URI); err != nil {
+				return nil, err
+			}
 		}
 		var ha1 string
 		switch {
