@@ -214,12 +214,17 @@ func (a *attempt) hungUpEarly(r amd.Result) Outcome {
 	return OutcomeCalleeEarly
 }
 
-// reserve waits for an agent until the connect deadline. When it passes the
+// connectMargin is what is left of the connect deadline once an agent is found,
+// for their state to change and the legs to be joined. One found in the last
+// instant would come late, and the message, which is in time, would not be heard.
+const connectMargin = 30 * time.Millisecond
+
+// reserve waits for an agent until shortly before the connect deadline. Then the
 // person hears the campaign's message at once.
 func reserve(a *attempt) Outcome {
 	a.r.enter(a, phaseWaiting)
 	a.save(func(c *Call) { c.State = Queued })
-	if a.reserveUntil(a.deadline()) {
+	if a.reserveUntil(a.deadline().Add(-connectMargin)) {
 		return ""
 	}
 	return a.notServed()
@@ -228,7 +233,7 @@ func reserve(a *attempt) Outcome {
 // bridge joins the person and the agent until one of them has enough. A person
 // who loses their agent in the middle gets another one, or the message.
 func bridge(a *attempt) Outcome {
-	until := a.deadline()
+	until := a.deadline().Add(-connectMargin)
 	for {
 		select {
 		case <-a.leg.Done():

@@ -598,3 +598,37 @@ func TestPanicInTheCleanUp(t *testing.T) {
 		})
 	}
 }
+
+// An agent who is free only in the last instant comes too late for the law, when
+// the message has still been in time.
+func TestNoAgentInTheLastInstant(t *testing.T) {
+	for name, in := range map[string]struct {
+		ready time.Duration // after the answer
+		want  compliance.Class
+	}{
+		"in time":      {1950 * time.Millisecond, compliance.ClassConnected},
+		"the last one": {1990 * time.Millisecond, compliance.ClassAbandonedMsg},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				h := openAfter(t, 50, settings(campaign.Power), 1, person)
+				h.agent("agt_1", sale)
+				time.Sleep(3 * time.Second) // it rings
+				if err := h.registry.SetNotReady("agt_1", "break"); err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait()
+				answer := h.call(0).PlacedAt.Add(5 * time.Second)
+				time.Sleep(time.Until(answer.Add(in.ready)))
+				if err := h.registry.SetReady("agt_1"); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Minute)
+				c := h.call(0)
+				if c.Class != in.want {
+					t.Errorf("class %s, want %s (agent after %s, message after %s)", c.Class, in.want, c.ConnectedAt.Sub(c.AnsweredAt), c.MessageStartAt.Sub(c.AnsweredAt))
+				}
+			})
+		})
+	}
+}
