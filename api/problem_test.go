@@ -31,7 +31,7 @@ func TestRefusalsAreProblems(t *testing.T) {
 		"a list":            {method: "POST", path: "/v1/campaigns", body: `[]`, status: 422, code: "invalid", location: "body"},
 		"unknown field":     {method: "POST", path: "/v1/campaigns", body: `{"name":"a","colour":"red"}`, status: 422, code: "invalid", location: "body.colour"},
 		"wrong case":        {method: "POST", path: "/v1/campaigns", body: `{"NAME":"a"}`, status: 422, code: "invalid", location: "body.NAME"},
-		"a key twice":       {method: "POST", path: "/v1/campaigns", body: `{"name":"a","name":"b"}`, status: 400, code: "malformed", location: "body"},
+		"a key twice":       {method: "POST", path: "/v1/campaigns", body: `{"name":"a","name":"b"}`, status: 400, code: "malformed", location: "body.name"},
 		"two values":        {method: "POST", path: "/v1/campaigns", body: `{"name":"a"} {}`, status: 400, code: "malformed", location: "body"},
 		"wrong type":        {method: "POST", path: "/v1/campaigns", body: `{"name":1}`, status: 422, code: "invalid", location: "body.name"},
 		"no name":           {method: "POST", path: "/v1/campaigns", body: `{}`, status: 422, code: "invalid", location: "body"},
