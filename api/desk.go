@@ -130,7 +130,7 @@ func (s *Server) openDesk(w http.ResponseWriter, r *http.Request, ticket string)
 	d := &desk{
 		s: s, conn: conn, who: who, agent: who.user.Agent,
 		commands: make(chan Command, maxQueued),
-		answers:  make(chan answer, maxAnswers),
+		answers:  make(chan any, maxAnswers),
 		attached: make(chan *agents.Desktop),
 	}
 	d.serve(s.closing)
@@ -168,7 +168,7 @@ type desk struct {
 	agent dialer.AgentID
 
 	commands chan Command
-	answers  chan answer
+	answers  chan any // answer, or an agents.Message from before the shift
 	attached chan *agents.Desktop
 }
 
@@ -222,63 +222,13 @@ func (d *desk) read(ctx context.Context) {
 	}
 }
 
-func (d *desk) work(ctx context.Context) {
-	var desktop *agents.Desktop
-	defer func() {
-		if desktop != nil {
-			desktop.Detach()
-		}
-	}()
-	attach := func() error {
-		fresh, err := d.s.agents.Attach(d.agent)
-		if err != nil {
-			return err
-		}
-		desktop = fresh
-		select {
-		case d.attached <- fresh:
-		case <-ctx.Done():
-		}
-		return nil
-	}
-	// Someone who comes back finds their shift going on.
-	if d.s.agents.State(d.agent).State != agents.LoggedOut {
-		attach() // logged out in this instant: then there is a login to come
-	}
-	for {
-		var c Command
-		select {
-		case c = <-d.commands:
-		case <-ctx.Done():
-			return
-		}
-		if !d.s.still(ctx, d.who) {
-			d.conn.Close(closeOver, "your session has ended: log in again")
-			return
-		}
-		var err error
-		if c.Command == "login" {
-			if err = d.s.login(ctx, d.agent, true); err == nil {
-				err = attach()
-			}
-		} else {
-			err = d.s.command(ctx, d.agent, c)
-		}
-		if err != nil {
-			d.refuse(c, d.s.problem(ctx, err))
-			continue
-		}
-		d.answer(answer{Kind: "ack", ID: c.ID})
-	}
-}
-
 // refuse answers a command with a problem's words.
 func (d *desk) refuse(c Command, p *Problem) {
 	d.answer(answer{Kind: "refused", ID: c.ID, Code: p.Code, Reason: p.Detail})
 }
 
 // answer never waits: who lets answers pile up is dropped.
-func (d *desk) answer(a answer) {
+func (d *desk) answer(a any) {
 	select {
 	case d.answers <- a:
 	default:

@@ -244,6 +244,82 @@ func TestDeskBounds(t *testing.T) {
 	}
 }
 
+// TestLoginTwice: a desk whose shift goes on already stays as it is.
+func TestLoginTwice(t *testing.T) {
+	h := open(t)
+	c := h.desk()
+	c.ack("login", "")
+	c.ack("ready", "")
+	before := h.agents.State("agt_1")
+	c.ack("login", "")
+	c.ack("login", "")
+	if after := h.agents.State("agt_1"); after.Seq != before.Seq || after.State != agents.Ready || !after.Desktop {
+		t.Errorf("a second login made %+v of %+v", after, before)
+	}
+	// Logged out and in again elsewhere: this desk is not attached any more.
+	if err := h.agents.Logout("agt_1", false); err != nil {
+		t.Fatal(err)
+	}
+	h.want(200, dialer.RoleAgent, http.MethodPost, "/v1/agents/agt_1/login", nil)
+	c.ack("login", "")
+	c.ack("ready", "")
+}
+
+// TestPhoneRingsAtLogin: while the phone rings the agent is told so, and may
+// give up; nothing that they say waits for the phone.
+func TestPhoneRingsAtLogin(t *testing.T) {
+	h := open(t)
+	h.phones.AnswerAfter(time.Hour)
+	c := h.desk()
+	login := c.say("login", "")
+	c.await(map[string]string{"kind": "notice", "reason": phoneRings})
+	for range maxQueued + 2 {
+		m := c.await(map[string]string{"kind": "refused", "id": c.say("ready", "")})
+		if m["code"] != "conflict" || m["reason"] != phoneRingsNo {
+			t.Fatalf("while the phone rings: %v", m)
+		}
+	}
+	c.refused("conflict", "login", "")
+	c.ack("logout", "")
+	if m := c.await(map[string]string{"kind": "refused", "id": login}); !strings.Contains(m["reason"].(string), "logged out") {
+		t.Errorf("the login that was given up: %v", m)
+	}
+	if s := h.agents.State("agt_1"); s.State != agents.LoggedOut || h.phones.Up() != 0 {
+		t.Errorf("after giving up: %s, %d phones up", s.State, h.phones.Up())
+	}
+
+	// Answered this time.
+	h.phones.AnswerAfter(0)
+	c.ack("login", "")
+	c.await(map[string]string{"kind": "current"})
+	c.ack("logout", "")
+
+	// A phone that cannot be reached is named.
+	h.phones.SwitchOff("anna")
+	m := c.await(map[string]string{"kind": "refused", "id": c.say("login", "")})
+	if m["code"] != "unavailable" || !strings.Contains(m["reason"].(string), "phone anna") {
+		t.Errorf("with the phone off: %v", m)
+	}
+
+	// A desk that goes while the phone rings takes the ringing with it.
+	h.phones.SwitchOn("anna")
+	h.phones.AnswerAfter(time.Hour)
+	c.say("login", "")
+	c.await(map[string]string{"kind": "notice"})
+	c.conn.CloseNow()
+	h.phones.AnswerAfter(0)
+	next := h.desk()
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		m := next.await(map[string]string{"id": next.say("login", "")})
+		if m["kind"] == "ack" {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the phone rings on for a desk that is gone: %v", m)
+		}
+	}
+}
+
 // TestAnotherDeskTakesOver: the newest desktop is the agent's.
 func TestAnotherDeskTakesOver(t *testing.T) {
 	h := open(t)
