@@ -202,7 +202,16 @@ func (s *Server) routeDesk() {
 		if err := own(ctx, in.ID); err != nil {
 			return nil, err
 		}
-		return &bodyOf[agents.Snapshot]{s.snapshot(in.ID)}, nil
+		snap := s.snapshot(in.ID)
+		if snap.State == agents.LoggedOut { // the registry knows those on shift
+			a, err := s.store.GetAgent(ctx, in.ID)
+			if err != nil {
+				return nil, err
+			}
+			snap.Name, snap.Extension = a.Name, a.Extension
+			snap.Campaigns = append(snap.Campaigns, a.Campaigns...)
+		}
+		return &bodyOf[agents.Snapshot]{snap}, nil
 	})
 	route(s, huma.Operation{
 		OperationID: "agent-login", Method: http.MethodPost, Path: "/v1/agents/{id}/login",

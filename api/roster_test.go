@@ -16,3 +16,17 @@ func TestBodyMayBeMissing(t *testing.T) {
 		}
 	}
 }
+
+// TestStateOfALoggedOutAgent: they have a name, and no year 1.
+func TestStateOfALoggedOutAgent(t *testing.T) {
+	h := open(t)
+	r := h.want(200, dialer.RoleSupervisor, http.MethodGet, "/v1/agents/agt_1/state", nil)
+	snap := into[map[string]any](h, r)
+	if snap["name"] != "Anna" || snap["extension"] != "anna" || snap["state"] != "logged_out" {
+		t.Errorf("state %s", r.body)
+	}
+	if _, there := snap["since"]; there {
+		t.Errorf("since when, is not known: %s", r.body)
+	}
+	h.want(404, dialer.RoleSupervisor, http.MethodGet, "/v1/agents/agt_none/state", nil)
+}
