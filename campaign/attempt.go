@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -55,6 +56,7 @@ type attempt struct {
 	ended     bool // and closed
 	excluded  bool // a rule has moved the lead
 	unknown   bool // whether the attempt is committed is not known
+	stale     bool // the lead is not to be called by this runner as it is now
 	counted   bool // in the legal figures, as call.Class
 	talked    time.Duration
 	recording func() // ends it; nil when there is none
@@ -80,7 +82,7 @@ func (a *attempt) run() {
 	a.guard(func() { a.end(outcome) })
 	a.endRecording()
 	if (!a.begun || a.unknown) && !a.excluded {
-		a.r.giveBack(a.lead, a.unknown)
+		a.r.giveBack(a.lead, a.unknown || a.stale)
 	}
 	a.guard(func() { a.release("call ended") })
 	a.unhook()
@@ -142,9 +144,15 @@ func (a *attempt) begin() bool {
 		a.excludeBy(compliance.Verdict{Rule: "dnc", Reason: reasonOf(err)})
 		return false
 	case dialer.Conflict:
-		// The number is in another call, or the campaign was stopped.
-		if a.dialing.Err() == nil {
+		// The number is in another call, or the campaign was stopped and its
+		// runner does not know yet: that is no fault of the lead.
+		switch {
+		case a.dialing.Err() != nil:
+		case a.campaignRuns():
 			a.exclude("in-call", reasonOf(err), time.Minute)
+		default:
+			a.stale = true
+			a.s.Wake()
 		}
 		return false
 	}
@@ -161,6 +169,14 @@ func (a *attempt) begin() bool {
 	}
 	a.r.placed(a)
 	return a.dialing.Err() == nil
+}
+
+// campaignRuns asks the store, which knows before the runner does.
+func (a *attempt) campaignRuns() bool {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(a.dialing), storeLimit)
+	defer cancel()
+	open, err := a.s.cfg.Store.OpenCampaigns(ctx)
+	return err == nil && slices.ContainsFunc(open, func(c Campaign) bool { return c.ID == a.campaign.ID && c.State == Running })
 }
 
 // exclude gives the lead a rest, with the reason.

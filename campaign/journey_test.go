@@ -632,3 +632,36 @@ func TestNoAgentInTheLastInstant(t *testing.T) {
 		})
 	}
 }
+
+// A pause that the store knows before the engine does costs the lead nothing.
+func TestLeadIsGivenBackWhenTheCampaignIsPaused(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		first := true
+		h := open(t, settings(campaign.Progressive), 2, func(inv telephony.Invite) simtrunk.Behaviour {
+			if first {
+				first = false
+				return simtrunk.Behaviour{Ring: 2500 * time.Millisecond, Cause: telephony.CauseBusy}
+			}
+			return person(inv)
+		})
+		h.agent("agt_1", sale)
+		time.Sleep(2400 * time.Millisecond)
+		set := func(from, to campaign.State) {
+			t.Helper()
+			if _, err := h.store.SetCampaignState(t.Context(), "cmp_1", []campaign.State{from}, to, "", "", time.Now()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		set(campaign.Running, campaign.Paused)
+		time.Sleep(2 * time.Second)
+		if l := h.lead(1); l.State == campaign.Calling || l.Attempts != 0 || l.Why != "" || l.Due.After(time.Now()) {
+			t.Errorf("during the pause the lead is %s (%s), %d attempts, due %s", l.State, l.Why, l.Attempts, l.Due)
+		}
+		set(campaign.Paused, campaign.Running)
+		h.sched.Wake()
+		time.Sleep(2 * time.Second)
+		if n := len(h.store.Calls()); n != 2 {
+			t.Errorf("%d calls 2 s after the pause: %s", n, h.why())
+		}
+	})
+}

@@ -84,12 +84,12 @@ func (r *runner) left(a *attempt) {
 	r.wake()
 }
 
-// giveBack returns a lead that was not called. When it is not known whether its
-// attempt was committed it goes to the store, which knows.
-func (r *runner) giveBack(lead Lead, unknown bool) {
+// giveBack returns a lead that was not called: to the hopper, or to the store,
+// where that knows better whether it was called or may be.
+func (r *runner) giveBack(lead Lead, toStore bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if unknown {
+	if toStore {
 		r.unsure = append(r.unsure, lead.ID)
 	} else {
 		r.returned = append(r.returned, lead)
