@@ -401,19 +401,22 @@ func (m *memory) CallEvents(_ context.Context, id dialer.CallID) (out []dialer.E
 	return out, nil
 }
 
-func (m *memory) CallFacts(ctx context.Context, id dialer.CampaignID, _, _ time.Time) (out []report.CallFacts, _ error) {
+func (m *memory) CallFacts(ctx context.Context, id dialer.CampaignID, _, _ time.Time) iter.Seq2[report.CallFacts, error] {
 	calls, _ := m.ListCalls(ctx, campaign.CallFilter{Campaign: id}, "", 1000)
-	for _, c := range calls {
-		out = append(out, report.CallFacts{
-			Call: c.ID, To: c.To, Agent: c.Agent, PlacedAt: c.PlacedAt, RingingAt: c.RingingAt,
-			Times: compliance.Times{
-				Answer: c.AnsweredAt, SpeechStart: c.SpeechStartAt, GreetingEnd: c.GreetingEndAt, Agent: c.ConnectedAt,
-				MessageStart: c.MessageStartAt, MessageEnd: c.MessageEndAt, End: c.EndedAt,
-			},
-			EndedBy: string(c.EndedBy), Class: c.Class, AnsweredBy: c.AnsweredBy, MessageSHA: c.MessageSHA,
-		})
+	return func(yield func(report.CallFacts, error) bool) {
+		for _, c := range calls {
+			if !yield(report.CallFacts{
+				Call: c.ID, To: c.To, Agent: c.Agent, PlacedAt: c.PlacedAt, RingingAt: c.RingingAt,
+				Times: compliance.Times{
+					Answer: c.AnsweredAt, SpeechStart: c.SpeechStartAt, GreetingEnd: c.GreetingEndAt, Agent: c.ConnectedAt,
+					MessageStart: c.MessageStartAt, MessageEnd: c.MessageEndAt, End: c.EndedAt,
+				},
+				EndedBy: string(c.EndedBy), Class: c.Class, AnsweredBy: c.AnsweredBy, MessageSHA: c.MessageSHA,
+			}, nil) {
+				return
+			}
+		}
 	}
-	return out, nil
 }
 
 func (m *memory) ClaimKey(_ context.Context, who, key, route string, body []byte, _ time.Time) (*dialer.Answer, error) {

@@ -38,9 +38,9 @@ type ImportView struct {
 	Rows      int             `json:"rows"`
 	Created   int             `json:"created"`
 	Updated   int             `json:"updated"`
-	Skipped   int             `json:"skipped" doc:"Numbers that the list had already"`
+	Skipped   int             `json:"skipped" doc:"Numbers that the list had already, and rows that change nothing"`
 	Rejected  int             `json:"rejected" doc:"Rows that are no lead; see rejects"`
-	Error     string          `json:"error,omitempty" doc:"Why nothing was kept"`
+	Error     string          `json:"error,omitempty" doc:"Why nothing was kept, or not all changes were made"`
 	Rejects   string          `json:"rejects_url"`
 }
 
@@ -77,7 +77,9 @@ func (s *Server) routeImports() {
 		OperationID: "import-leads", Method: http.MethodPost, Path: "/v1/lists/{id}/imports", DefaultStatus: http.StatusCreated,
 		Summary: "Upload leads", Tags: tags,
 		Description: "The body is the file: text/csv or application/x-ndjson, as it is or with Content-Encoding: gzip, at most 200 MB. " +
-			"Rows that are no lead are rejected one by one and told by rejects; a file that cannot be read to its end leaves nothing behind.",
+			"Rows that are no lead are rejected one by one and told by rejects; a file that cannot be read to its end leaves nothing behind. " +
+			"With on_duplicate=update, new leads are kept all at once and changes of leads in batches after them: updated counts those that are made. " +
+			"Three uploads are read at a time; one more is 503.",
 		RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"text/csv": text, "application/x-ndjson": text}},
 	}, s.importLeads)
 	route(s, huma.Operation{

@@ -77,10 +77,11 @@ type ListStore interface {
 	GetList(ctx context.Context, id dialer.ListID) (campaign.List, error)
 	ListLists(ctx context.Context, campaign dialer.CampaignID, after dialer.ListID, limit int) ([]campaign.List, error)
 
-	// ImportLeads reads rows into a list, all or nothing. An error that rows
-	// yields ends the import, which is kept with its Error and no lead; it is
+	// ImportLeads reads rows into a list, new leads all or nothing. An error that
+	// rows yields ends the import, which is kept with its Error and no lead; it is
 	// returned as well when it is not a *dialer.Error, and so not the file's
-	// fault.
+	// fault. Changes of leads that the list has follow in batches. One import too
+	// many is an Unavailable.
 	ImportLeads(ctx context.Context, list dialer.ListID, rows iter.Seq2[campaign.Row, error], update bool, now time.Time) (campaign.Import, error)
 	GetImport(ctx context.Context, id dialer.ImportID) (campaign.Import, error)
 	ListImports(ctx context.Context, list dialer.ListID, after dialer.ImportID, limit int) ([]campaign.Import, error)
@@ -124,9 +125,9 @@ type CallStore interface {
 	GetCall(ctx context.Context, id dialer.CallID) (campaign.Call, error)
 	ListCalls(ctx context.Context, f campaign.CallFilter, after dialer.CallID, limit int) ([]campaign.Call, error)
 	CallEvents(ctx context.Context, id dialer.CallID) ([]dialer.Event, error)
-	// CallFacts reads the campaign's ended calls placed in [from, to); a zero
+	// CallFacts yields the campaign's ended calls placed in [from, to); a zero
 	// time is no bound.
-	CallFacts(ctx context.Context, id dialer.CampaignID, from, to time.Time) ([]report.CallFacts, error)
+	CallFacts(ctx context.Context, id dialer.CampaignID, from, to time.Time) iter.Seq2[report.CallFacts, error]
 }
 
 // A ReplayStore remembers the answers to requests with an Idempotency-Key for

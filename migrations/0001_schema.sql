@@ -179,6 +179,7 @@ CREATE TABLE calls (
     CHECK (state <> 'ended' OR class IS NOT NULL)
 ) PARTITION BY RANGE (placed_at);
 CREATE INDEX calls_campaign ON calls (campaign_id, placed_at) INCLUDE (class, outcome);
+CREATE INDEX calls_number ON calls (to_number, placed_at);
 CREATE INDEX calls_lead ON calls (lead_id, placed_at);
 CREATE INDEX calls_agent ON calls (agent_id, placed_at) WHERE agent_id IS NOT NULL;
 CREATE INDEX calls_placed ON calls (placed_at, id);

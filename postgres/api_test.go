@@ -18,6 +18,7 @@ import (
 	"dialer/campaign"
 	"dialer/compliance"
 	"dialer/internal/storetest"
+	"dialer/report"
 	"dialer/telephony"
 )
 
@@ -235,8 +236,11 @@ func TestLeadsAndCalls(t *testing.T) {
 	if len(events) != 2 {
 		t.Errorf("events: %+v", events)
 	}
-	facts, err := db.CallFacts(t.Context(), id, noon, time.Time{})
-	check(t, err)
+	var facts []report.CallFacts
+	for f, err := range db.CallFacts(t.Context(), id, noon, time.Time{}) {
+		check(t, err)
+		facts = append(facts, f)
+	}
 	if len(facts) != 5 || facts[0].MessageAsset != "sorry" || facts[0].Class != compliance.ClassAbandonedMsg || !facts[0].Times.End.Equal(noon.Add(time.Minute)) {
 		t.Errorf("facts: %+v", facts)
 	}

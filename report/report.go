@@ -8,6 +8,7 @@
 package report
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -57,12 +58,29 @@ type Quantiles struct {
 	Max   int64 `json:"max"`
 }
 
-// QuantilesOf sorts ms and returns its quantiles, all zero when it is empty.
-func QuantilesOf(ms []int64) Quantiles {
-	if len(ms) == 0 {
-		return Quantiles{}
+// delays count how often each number of milliseconds occurred: exact, and no
+// larger for more calls.
+type delays map[int64]int
+
+// quantiles are all zero when nothing occurred.
+func (d delays) quantiles() (q Quantiles) {
+	values := slices.Sorted(maps.Keys(d))
+	for _, n := range d {
+		q.Count += n
 	}
-	slices.Sort(ms)
-	rank := func(percent int) int64 { return ms[(percent*len(ms)+99)/100-1] }
-	return Quantiles{Count: len(ms), P50: rank(50), P95: rank(95), P99: rank(99), Max: ms[len(ms)-1]}
+	below := 0
+	for _, ms := range values {
+		before := below
+		below += d[ms]
+		for _, want := range []struct {
+			percent int
+			at      *int64
+		}{{50, &q.P50}, {95, &q.P95}, {99, &q.P99}} {
+			if rank := (want.percent*q.Count + 99) / 100; before < rank && rank <= below {
+				*want.at = ms
+			}
+		}
+		q.Max = ms
+	}
+	return q
 }

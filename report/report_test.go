@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"encoding/csv"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
+	"iter"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -73,18 +76,37 @@ func query() AbandonQuery {
 	return AbandonQuery{
 		Campaign: "cmp_1", Name: "=Autumn offer\x1b[2J", Start: noon, Zone: zone,
 		Clock: compliance.FromGreetingEnd, Deadline: 2 * time.Second, Cap: 0.03,
-		Detector: compliance.DetectorTest{ShareOfMachine: 0.5, Sample: 200, Method: "listening"},
+		Detector: compliance.DetectorTest{ShareOfMachine: 0.5, Sample: 200, TestedAt: noon, Method: "listening"},
 		Now:      noon.AddDate(0, 0, 31),
 	}
 }
 
+func abandon(t *testing.T, q AbandonQuery, calls []CallFacts) AbandonReport {
+	t.Helper()
+	r, err := Abandon(q, each(calls))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func each(calls []CallFacts) iter.Seq2[CallFacts, error] {
+	return func(yield func(CallFacts, error) bool) {
+		for _, c := range calls {
+			if !yield(c, nil) {
+				return
+			}
+		}
+	}
+}
+
 func TestAbandon(t *testing.T) {
-	r := Abandon(query(), sample())
+	r := abandon(t, query(), sample())
 	if r.Attempts != 12 || r.Total.Abandoned != 4 || r.Total.Answered != 8 || *r.Total.Rate != 0.5 || r.Total.WithinCap {
 		t.Errorf("%d attempts, %s", r.Attempts, r.Total)
 	}
-	if r.FalsePositives != 0.5 || fmt.Sprintf("%.4f", *r.Conservative) != "0.5294" { // 4.5 of 8.5
-		t.Errorf("conservative %v with %g false positives", *r.Conservative, r.FalsePositives)
+	if *r.FalsePositives != 0.5 || fmt.Sprintf("%.4f", *r.Conservative) != "0.5294" { // 4.5 of 8.5
+		t.Errorf("conservative %v with %g false positives", *r.Conservative, *r.FalsePositives)
 	}
 	sum := 0
 	for _, c := range r.Classes {
@@ -133,7 +155,7 @@ func TestPeriodsDecide(t *testing.T) {
 	add(0, 5000, 100)
 	add(29, 5000, 100)
 	add(30, 300, 12)
-	r := Abandon(query(), calls)
+	r := abandon(t, query(), calls)
 	if !r.Total.WithinCap || len(r.Periods) != 2 || !r.Periods[0].WithinCap || r.Periods[1].WithinCap {
 		t.Errorf("total %s, periods %v", r.Total, r.Periods)
 	}
@@ -143,7 +165,7 @@ func TestPeriodsDecide(t *testing.T) {
 }
 
 func TestAbandonOfNothing(t *testing.T) {
-	r := Abandon(AbandonQuery{}, nil)
+	r := abandon(t, AbandonQuery{}, nil)
 	if r.Total.Rate != nil || !r.Total.WithinCap {
 		t.Errorf("%+v", r.Total)
 	}
@@ -159,7 +181,7 @@ func TestAbandonOfNothing(t *testing.T) {
 func TestAbandonBounds(t *testing.T) {
 	q := query()
 	q.From, q.To = noon.Add(time.Minute), noon.Add(3*time.Minute)
-	if r := Abandon(q, sample()); r.Attempts != 2 || r.Total.Answered != 2 {
+	if r := abandon(t, q, sample()); r.Attempts != 2 || r.Total.Answered != 2 {
 		t.Errorf("[From, To) holds %d attempts, want calls 2 and 3", r.Attempts)
 	}
 }
@@ -167,18 +189,18 @@ func TestAbandonBounds(t *testing.T) {
 // TestOrderDoesNotMatter: the same calls give the same report.
 func TestOrderDoesNotMatter(t *testing.T) {
 	calls := sample()
-	want := Abandon(query(), calls)
+	want := abandon(t, query(), calls)
 	r := rand.New(rand.NewPCG(1, 1))
 	for range 20 {
 		r.Shuffle(len(calls), func(i, j int) { calls[i], calls[j] = calls[j], calls[i] })
-		if got := Abandon(query(), calls); !reflect.DeepEqual(got, want) {
+		if got := abandon(t, query(), calls); !reflect.DeepEqual(got, want) {
 			t.Fatalf("\n%+v\n%+v", got, want)
 		}
 	}
 }
 
 func TestGolden(t *testing.T) {
-	r := Abandon(query(), sample())
+	r := abandon(t, query(), sample())
 	for name, write := range map[string]func(*bytes.Buffer) error{
 		"abandon.csv": func(b *bytes.Buffer) error { return r.WriteCSV(b) },
 		"abandon.txt": func(b *bytes.Buffer) error { return r.WriteText(b) },
@@ -216,7 +238,7 @@ func TestCSVIsSafe(t *testing.T) {
 	q := query()
 	q.Name = "=HYPERLINK(\"http://x\")\n\"quoted\""
 	var b bytes.Buffer
-	if err := Abandon(q, sample()).WriteCSV(&b); err != nil {
+	if err := abandon(t, q, sample()).WriteCSV(&b); err != nil {
 		t.Fatal(err)
 	}
 	rows, err := csv.NewReader(&b).ReadAll()
@@ -234,15 +256,112 @@ func TestCSVIsSafe(t *testing.T) {
 }
 
 func TestQuantiles(t *testing.T) {
-	var ms []int64
+	for _, c := range []struct {
+		in   delays
+		want Quantiles
+	}{
+		{delays{}, Quantiles{}},
+		{delays{7: 1}, Quantiles{1, 7, 7, 7, 7}},
+		{delays{7: 50, 9: 45, 11: 5}, Quantiles{100, 7, 9, 11, 11}},
+		{delays{7: 49, 9: 46, 11: 4, 13: 1}, Quantiles{100, 9, 9, 11, 13}},
+	} {
+		if got := c.in.quantiles(); got != c.want {
+			t.Errorf("%v: %+v, want %+v", c.in, got, c.want)
+		}
+	}
+	hundred := delays{}
 	for i := range 100 {
-		ms = append(ms, int64(100-i))
+		hundred[int64(100-i)]++
 	}
-	if got, want := QuantilesOf(ms), (Quantiles{100, 50, 95, 99, 100}); got != want {
+	if got, want := hundred.quantiles(), (Quantiles{100, 50, 95, 99, 100}); got != want {
 		t.Errorf("%+v, want %+v", got, want)
 	}
-	if got, want := QuantilesOf([]int64{7}), (Quantiles{1, 7, 7, 7, 7}); got != want {
-		t.Errorf("%+v, want %+v", got, want)
+}
+
+// TestNotTested: without a test of the detector no rate pretends to have one.
+func TestNotTested(t *testing.T) {
+	q := query()
+	q.Detector = compliance.DetectorTest{}
+	r := abandon(t, q, sample())
+	data, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`"rate_conservative":null`, `"estimated_false_positives":null`, `"detector_test":null`} {
+		if !strings.Contains(string(data), want) {
+			t.Errorf("no %s in %s", want, data)
+		}
+	}
+	var text, csv bytes.Buffer
+	if err := errors.Join(r.WriteText(&text), r.WriteCSV(&csv)); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(text.String(), "conservative  not tested") || !strings.Contains(csv.String(), "rate_conservative,not tested") {
+		t.Errorf("%s\n%s", &text, &csv)
+	}
+}
+
+// TestOtherSettings: calls keep their class when the deadline changes, and the
+// report says of how many that is true.
+func TestOtherSettings(t *testing.T) {
+	if r := abandon(t, query(), sample()); r.ClassedOtherwise != 0 || !r.SettingsAsOf.Equal(query().Now) {
+		t.Errorf("%d of calls whose settings are the same, as of %v", r.ClassedOtherwise, r.SettingsAsOf)
+	}
+	q := query()
+	q.Deadline = 3 * time.Second
+	if r := abandon(t, q, sample()); r.ClassedOtherwise != 1 || len(r.Late) != 1 {
+		t.Errorf("%d, want the one that was late for the deadline of its day; late %+v", r.ClassedOtherwise, r.Late)
+	}
+	q.Clock = compliance.FromAnswer
+	q.Deadline = 2 * time.Second
+	if r := abandon(t, q, sample()); r.ClassedOtherwise != 1 { // call 2: 3.4 s after the answer
+		t.Errorf("%d with another clock", r.ClassedOtherwise)
+	}
+}
+
+// TestManyCalls: the report of a great many calls is small, and says what it
+// left out.
+func TestManyCalls(t *testing.T) {
+	const calls = 300_000
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	r, err := Abandon(query(), func(yield func(CallFacts, error) bool) {
+		for i := range calls {
+			class := []compliance.Class{compliance.ClassLate, compliance.ClassAbandonedSilent, compliance.ClassConnected}[i%3]
+			at := noon.Add(time.Duration(i) * time.Second)
+			if !yield(CallFacts{Call: "cal_1", To: "+12125550101", PlacedAt: at, Class: class,
+				Times: compliance.Times{Answer: at.Add(time.Second), Agent: at.Add(time.Duration(1000+i%5000) * time.Millisecond)}}, nil) {
+				return
+			}
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	if r.Attempts != calls || r.Total.Abandoned != calls/3*2 || r.Messages.Due != calls/3 {
+		t.Errorf("%d attempts, %s, %+v", r.Attempts, r.Total, r.Messages)
+	}
+	if len(r.Late) != mostListed || len(r.Abandoned) != mostListed || r.NotListed != (NotListed{Late: calls/3 - mostListed, Abandoned: calls/3 - mostListed}) {
+		t.Errorf("listed %d and %d, not %+v", len(r.Late), len(r.Abandoned), r.NotListed)
+	}
+	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 10<<20 {
+		t.Errorf("the report holds %d MB", grown>>20)
+	}
+	var text bytes.Buffer
+	if err := r.WriteText(&text); err != nil || !strings.Contains(text.String(), "90000 more are not listed") {
+		t.Errorf("%v: %.200s", err, &text)
+	}
+	runtime.KeepAlive(r)
+}
+
+func TestAbandonBrokenOff(t *testing.T) {
+	broken := errors.New("connection reset")
+	_, err := Abandon(query(), func(yield func(CallFacts, error) bool) { yield(CallFacts{}, broken) })
+	if !errors.Is(err, broken) {
+		t.Errorf("got %v", err)
 	}
 }
 
@@ -252,7 +371,7 @@ func ExampleAbandon() {
 		{Call: "cal_2", PlacedAt: noon, Class: compliance.ClassAbandonedMsg},
 		{Call: "cal_3", PlacedAt: noon, Class: compliance.ClassMachine},
 	}
-	r := Abandon(AbandonQuery{Campaign: "cmp_1", Cap: 0.03}, calls)
-	fmt.Println(r.Total, r.Total.WithinCap)
-	// Output: 1/2 = 50.0000 % false
+	r, err := Abandon(AbandonQuery{Campaign: "cmp_1", Cap: 0.03}, each(calls))
+	fmt.Println(r.Total, r.Total.WithinCap, err)
+	// Output: 1/2 = 50.0000 % false <nil>
 }

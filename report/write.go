@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -57,6 +58,8 @@ func (r AbandonReport) rows() [][]string {
 	add("report", "clock_start", r.Clock)
 	add("report", "deadline_ms", r.DeadlineMS)
 	add("report", "cap", r.Cap)
+	add("report", "settings_as_of", stamp(r.SettingsAsOf), "calls keep the class of the settings they ended under")
+	add("report", "classed_under_other_settings", r.ClassedOtherwise)
 	add("rate", "formula", r.Formula)
 	rate := func(section string, x Rate, more ...string) {
 		value := ""
@@ -69,9 +72,11 @@ func (r AbandonReport) rows() [][]string {
 		add(section, "within_cap", x.WithinCap, more...)
 	}
 	rate("rate", r.Total)
-	if r.Conservative != nil {
-		add("rate", "rate_conservative", strconv.FormatFloat(*r.Conservative, 'f', 6, 64),
-			fmt.Sprintf("with %.1f estimated false positives", r.FalsePositives))
+	switch {
+	case r.Detector == nil:
+		add("rate", "rate_conservative", "not tested", "nobody listened to the calls that the detector called machines")
+	case r.Conservative != nil:
+		add("rate", "rate_conservative", strconv.FormatFloat(*r.Conservative, 'f', 6, 64), r.estimate())
 	}
 	for _, p := range r.Periods {
 		rate(fmt.Sprintf("period_%d", p.Index), p.Rate, stamp(p.From), stamp(p.To))
@@ -113,7 +118,34 @@ func (r AbandonReport) rows() [][]string {
 	for _, c := range r.Abandoned {
 		add("abandoned_call", string(c.Call), c.To, string(c.Class), stamp(c.At))
 	}
+	for _, l := range r.cuts() {
+		add("not_listed", l.name, l.n)
+	}
 	return rows
+}
+
+// estimate says of what the conservative rate is made.
+func (r AbandonReport) estimate() string {
+	d := *r.Detector
+	text := fmt.Sprintf("with %.1f estimated false positives", *r.FalsePositives)
+	switch {
+	case d.ShareOfMachine > 0:
+		text += fmt.Sprintf(", %g %% of the calls classified machine", 100*d.ShareOfMachine)
+	case d.MissRateLive > 0:
+		text += fmt.Sprintf(", %g %% of the persons", 100*d.MissRateLive)
+	}
+	return text + fmt.Sprintf(" (%d calls, %s, %s)", d.Sample, printable(d.Method), stamp(d.TestedAt))
+}
+
+type cut struct {
+	name string
+	n    int
+}
+
+// cuts are the lists that do not hold all of their calls.
+func (r AbandonReport) cuts() []cut {
+	all := []cut{{"short_ring", r.NotListed.ShortRings}, {"late_call", r.NotListed.Late}, {"abandoned_call", r.NotListed.Abandoned}}
+	return slices.DeleteFunc(all, func(c cut) bool { return c.n == 0 })
 }
 
 func stamp(t time.Time) string {
@@ -150,8 +182,12 @@ func (r AbandonReport) WriteText(w io.Writer) error {
 	line("Rate\t%s\t%s of %.4g %%", r.Total, verdict, 100*r.Cap)
 	line("  formula\t%s", r.Formula)
 	line("  deadline\t%d ms after %s", r.DeadlineMS, r.Clock)
-	if r.Conservative != nil {
-		line("  conservative\t%.4f %%\twith %.1f persons estimated among the machines", 100**r.Conservative, r.FalsePositives)
+	line("  settings\tas of %s\tcalls keep the class of the settings they ended under; %d would have another now", stamp(r.SettingsAsOf), r.ClassedOtherwise)
+	switch {
+	case r.Detector == nil:
+		line("  conservative\tnot tested\tnobody listened to the calls that the detector called machines")
+	case r.Conservative != nil:
+		line("  conservative\t%.4f %%\t%s", 100**r.Conservative, r.estimate())
 	}
 	for _, p := range r.Periods {
 		line("  period %d\t%s\tfrom %s to %s", p.Index, p.Rate, stamp(p.From), stamp(p.To))
@@ -176,7 +212,7 @@ func (r AbandonReport) WriteText(w io.Writer) error {
 			line("  %d to %d s\t%d", b.FromS, b.ToS, b.Count)
 		}
 	}
-	line("  given up before 15 s\t%d", len(r.ShortRings))
+	line("  given up before 15 s\t%d", len(r.ShortRings)+r.NotListed.ShortRings)
 	line("")
 	m := r.Messages
 	line("Messages due\t%d\tin time %d, late %d, missing %d", m.Due, m.InTime, m.Late, m.Missing)
@@ -188,6 +224,9 @@ func (r AbandonReport) WriteText(w io.Writer) error {
 	}
 	for _, c := range r.Abandoned {
 		line("Abandoned\t%s\t%s\t%s", c.Call, stamp(c.At), c.Class)
+	}
+	for _, l := range r.cuts() {
+		line("%s\t%d more are not listed", l.name, l.n)
 	}
 	return out.Flush()
 }
