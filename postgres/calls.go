@@ -75,7 +75,11 @@ const (
 	sqlNextAtEnd = `UPDATE open_attempts SET next = $2 WHERE call_id = $1`
 	sqlMoveLead  = `UPDATE leads SET state = n ->> 'state', due = (n ->> 'due')::timestamptz, owner_id = n ->> 'owner', why = n ->> 'why'
 		FROM (SELECT $2::jsonb AS n) AS next WHERE id = $1 AND state IN ('dialable', 'done')`
-	sqlTally = `SELECT class, count(*) FROM calls WHERE campaign_id = $1 AND placed_at >= $2 AND class IS NOT NULL GROUP BY class`
+	sqlTally = `SELECT class, sum(n)::bigint FROM (
+			SELECT class, n FROM campaign_tally WHERE campaign_id = $1 AND hour >= $3 AND class <> ''
+			UNION ALL
+			SELECT class, 1 FROM calls WHERE campaign_id = $1 AND placed_at >= $2 AND placed_at < $3 AND class IS NOT NULL
+		) AS counted GROUP BY class HAVING sum(n) > 0`
 )
 
 // nextText is a lead's next move as the statements above read it.
@@ -216,10 +220,16 @@ func (db *DB) Record(events ...dialer.Event) {
 		apply: func(context.Context, pgx.Tx) ([]dialer.Event, error) { return events, nil }})
 }
 
-// AbandonTally implements campaign.Store.
+// AbandonTally implements campaign.Store. Whole hours are counted already; what
+// is before the first of them is counted now.
 func (db *DB) AbandonTally(ctx context.Context, id dialer.CampaignID, since time.Time) (compliance.Tally, error) {
 	tally := compliance.Tally{ByClass: map[compliance.Class]int{}}
-	rows, err := db.pool.Query(ctx, sqlTally, id, since)
+	since = stamp(since)
+	whole := since.Truncate(time.Hour)
+	if whole.Before(since) {
+		whole = whole.Add(time.Hour)
+	}
+	rows, err := db.pool.Query(ctx, sqlTally, id, since, whole)
 	if err != nil {
 		return tally, fmt.Errorf("counting abandoned calls: %w", err)
 	}

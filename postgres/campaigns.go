@@ -24,7 +24,7 @@ const (
 			started_at = CASE WHEN $3 = 'running' THEN coalesce(started_at, $4) ELSE started_at END
 		WHERE id = $1 AND state = ANY($2)
 		RETURNING id, state, version, created_at, started_at, settings`
-	sqlOutcomeCounts = `SELECT outcome, count(*) FROM calls WHERE campaign_id = $1 AND outcome IS NOT NULL GROUP BY outcome`
+	sqlOutcomeCounts = `SELECT outcome, sum(n)::bigint FROM campaign_tally WHERE campaign_id = $1 AND outcome <> '' GROUP BY outcome HAVING sum(n) > 0`
 	sqlCallStates    = `SELECT c.state, count(*) FROM open_attempts o JOIN calls c ON c.id = o.call_id AND c.placed_at = o.placed_at
 		WHERE c.campaign_id = $1 GROUP BY c.state`
 )

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"context"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"testing"
@@ -397,5 +398,79 @@ func tally(t *testing.T, f *fixture) {
 	})
 	if got, err := f.AbandonTally(f.ctx, f.id, now.Add(time.Hour)); err != nil || len(got.ByClass) != 0 {
 		t.Errorf("tally since later: %v, %v", got, err)
+	}
+}
+
+// tallyIsARecount: whatever happened to calls, and since whenever, the counts
+// are those of the calls as they stand.
+func tallyIsARecount(t *testing.T, f *fixture) {
+	const calls, seed = 60, 7
+	random := rand.New(rand.NewPCG(seed, seed))
+	classes, outcomes := compliance.Classes(), campaign.Outcomes()
+	class := func() compliance.Class { return classes[random.IntN(len(classes))] }
+	f.add(1, calls, nil)
+	var ids []dialer.CallID
+	for _, l := range f.claim(calls) {
+		c := f.placed(l)
+		c.PlacedAt = now.Add(time.Duration(random.Int64N(int64(50 * time.Hour))))
+		c.PlacedAt = c.PlacedAt.Truncate(time.Microsecond)
+		c.ID = CallID(c.PlacedAt)
+		f.begin(c)
+		ids = append(ids, c.ID)
+		for range random.IntN(3) {
+			c.Version++
+			c.State, c.Class = campaign.Connected, class()
+			f.UpdateCall(c)
+		}
+		if random.IntN(5) == 0 {
+			continue // still up
+		}
+		c = ended(c, outcomes[random.IntN(len(outcomes))], class())
+		f.EndCall(c, campaign.Next{State: campaign.Done})
+		if random.IntN(3) == 0 {
+			c.Version++
+			c.Class, c.Disposition, c.DisposedAt = class(), "MACHINE", now
+			if err := f.DisposeCall(f.ctx, c, campaign.Next{State: campaign.Done}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if random.IntN(4) == 0 {
+			f.MarkGhost(c.ID, now)
+		}
+	}
+	f.flush()
+	f.Store = f.Restart()
+	if _, err := f.SettleOrphans(f.ctx, now.Add(60*time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	kept := make([]campaign.Call, len(ids))
+	byOutcome := map[campaign.Outcome]int{}
+	for i, id := range ids {
+		kept[i] = f.kept(id)
+		byOutcome[kept[i].Outcome]++
+	}
+	hour := now.Truncate(time.Hour)
+	for _, since := range []time.Time{{}, hour, now, hour.Add(9 * time.Hour), now.Add(20 * time.Hour), kept[7].PlacedAt,
+		kept[7].PlacedAt.Add(time.Microsecond), hour.Add(48*time.Hour + 30*time.Minute), now.Add(51 * time.Hour)} {
+		want := map[compliance.Class]int{}
+		for _, c := range kept {
+			if !c.PlacedAt.Before(since) {
+				want[c.Class]++
+			}
+		}
+		got, err := f.AbandonTally(f.ctx, f.id, since)
+		if err != nil {
+			t.Fatal(err)
+		}
+		diff(t, "tally since "+since.String(), got.ByClass, want)
+	}
+	if counter, ok := f.Store.(interface {
+		OutcomeCounts(context.Context, dialer.CampaignID) (map[campaign.Outcome]int, error)
+	}); ok {
+		got, err := counter.OutcomeCounts(f.ctx, f.id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		diff(t, "outcomes", got, byOutcome)
 	}
 }

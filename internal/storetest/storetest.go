@@ -60,6 +60,7 @@ func Run(t *testing.T, open func(t *testing.T) Store) {
 		{"EventsInCommitOrder", eventsInCommitOrder},
 		{"WaitEvents", waitEvents},
 		{"Tally", tally},
+		{"TallyIsARecount", tallyIsARecount},
 		{"CampaignState", campaignState},
 	} {
 		t.Run(test.name, func(t *testing.T) {
