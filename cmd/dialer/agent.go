@@ -36,12 +36,13 @@ func (c *agentCmd) Run(ctx context.Context, t *terminal) error {
 	if err != nil {
 		return err
 	}
-	token, err := logIn(ctx, c.API, c.User, c.Password)
+	login := func(ctx context.Context) (string, error) { return logIn(ctx, c.API, c.User, c.Password) }
+	token, err := login(ctx) // now, so that a wrong password is told at once
 	if err != nil {
 		return fmt.Errorf("logging in: %w", err)
 	}
 	sim := &simAgent{
-		name: c.User, token: token, phone: phone, base: "ws://" + c.API,
+		name: c.User, login: login, token: token, phone: phone, base: "ws://" + c.API,
 		talk: c.Talk, wrapUp: c.WrapUp, log: slog.New(slog.NewTextHandler(t.err, nil)),
 		rnd: rand.New(rand.NewPCG(rand.Uint64(), 0)),
 		tell: func(format string, args ...any) {

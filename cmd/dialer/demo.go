@@ -262,7 +262,8 @@ func (d *demo) seatAgent(ctx, far, desk context.Context, i int) error {
 		name: name, phone: phone, base: "ws://" + d.svc.httpAddr, log: d.log,
 		talk: perLife(90), wrapUp: perLife(12), rnd: rand.New(rand.NewPCG(d.cmd.Seed, uint64(i))),
 	}
-	if sim.token, err = logIn(ctx, d.svc.httpAddr, name, demoPassword); err != nil {
+	sim.login = func(ctx context.Context) (string, error) { return logIn(ctx, d.svc.httpAddr, name, demoPassword) }
+	if sim.token, err = sim.login(ctx); err != nil {
 		return err
 	}
 	d.desks.Go(func() {

@@ -409,12 +409,13 @@ func (r *rig) session(ctx context.Context, s *seat) (token string, err error) {
 
 // work lets the agent of a seat take calls until ctx ends.
 func (r *rig) work(ctx context.Context, s *seat, talk, wrapUp time.Duration, seed uint64) error {
-	token, err := r.session(ctx, s)
+	login := func(ctx context.Context) (string, error) { return r.session(ctx, s) }
+	token, err := login(ctx)
 	if err != nil {
 		return err
 	}
 	sim := &simAgent{
-		name: s.name, token: token, phone: s.phone, base: "ws://" + r.http, log: slog.New(slog.DiscardHandler),
+		name: s.name, login: login, token: token, phone: s.phone, base: "ws://" + r.http, log: slog.New(slog.DiscardHandler),
 		talk: talk, wrapUp: wrapUp, rnd: rand.New(rand.NewPCG(seed, 0)),
 	}
 	return sim.run(ctx)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net/http"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -21,14 +22,16 @@ import (
 // A simAgent is one simulated agent: a SIP phone with audio, and a person at
 // the desktop's websocket who works as agents do.
 type simAgent struct {
-	name, token string
-	phone       *siptest.Phone
-	base        string        // ws://host:port
-	talk        time.Duration // mean patience with one who does not hang up
-	wrapUp      time.Duration // mean
-	log         *slog.Logger
-	rnd         *rand.Rand
-	tell        func(format string, args ...any) // what happens, for people; may be nil
+	name   string
+	login  func(context.Context) (token string, err error) // with the password
+	token  string                                          // of the session; empty before the first login
+	phone  *siptest.Phone
+	base   string        // ws://host:port
+	talk   time.Duration // mean patience with one who does not hang up
+	wrapUp time.Duration // mean
+	log    *slog.Logger
+	rnd    *rand.Rand
+	tell   func(format string, args ...any) // what happens, for people; may be nil
 }
 
 func (a *simAgent) say(format string, args ...any) {
@@ -62,11 +65,28 @@ func (a *simAgent) run(ctx context.Context) error {
 	}
 }
 
-// work is one connection of the desktop.
-func (a *simAgent) work(ctx context.Context) error {
-	conn, _, err := websocket.Dial(ctx, a.base+"/v1/agent/ws", &websocket.DialOptions{
+// connect opens the desktop's websocket. Sessions end with the dialer's process,
+// and after 12 hours: who is refused then logs in again.
+func (a *simAgent) connect(ctx context.Context) (*websocket.Conn, error) {
+	if a.token == "" {
+		token, err := a.login(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("logging in: %w", err)
+		}
+		a.token = token
+	}
+	conn, resp, err := websocket.Dial(ctx, a.base+"/v1/agent/ws", &websocket.DialOptions{
 		HTTPHeader: map[string][]string{"Authorization": {"Bearer " + a.token}},
 	})
+	if resp != nil && resp.StatusCode == http.StatusUnauthorized {
+		a.token = ""
+	}
+	return conn, err
+}
+
+// work is one connection of the desktop.
+func (a *simAgent) work(ctx context.Context) error {
+	conn, err := a.connect(ctx)
 	if err != nil {
 		return err
 	}
