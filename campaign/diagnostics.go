@@ -1,12 +1,8 @@
 package campaign
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"maps"
-	"slices"
-	"strings"
 	"time"
 
 	"dialer"
@@ -87,7 +83,11 @@ type DiagnosedTrunk struct {
 	Why      string         `json:"why,omitempty"`
 	Channels int            `json:"channels"`
 	InUse    int            `json:"in_use"`
-	Free     int            `json:"free"`
+	// ChannelsFree are calls that still have room; 0 while the trunk is down.
+	ChannelsFree int `json:"channels_free"`
+	// CallsPerSecondNow is how many calls the calls-per-second limit lets out
+	// at this instant; it fills up again within a second.
+	CallsPerSecondNow int `json:"calls_per_second_now"`
 }
 
 // DiagnosedRule is a rule that forbade a call.
@@ -138,28 +138,65 @@ func (r *runner) live(l *Live) {
 	l.Decision = LiveDecision{Dial: r.decision.Dial, Limit: r.decision.Limit, Reason: r.decision.Reason, At: r.decided}
 }
 
-// Diagnostics says why a campaign is or is not dialing.
+// lookTime is how long the database may take to tell its part.
+const lookTime = 2 * time.Second
+
+// databaseAway is what is told instead of that part.
+const databaseAway = "the database does not answer"
+
+// Diagnostics says why a campaign is or is not dialing. It takes no longer than
+// two seconds: without the database it tells what is in memory.
 func (s *Scheduler) Diagnostics(ctx context.Context, id dialer.CampaignID) (Diagnostics, error) {
-	now := time.Now()
-	d := Diagnostics{Live: s.Live(id), Warnings: []string{}}
-	left, err := s.cfg.Store.LeadsLeft(ctx, id, now)
-	if err != nil {
-		d.Warnings = append(d.Warnings, "the leads could not be counted: the database does not answer")
+	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	v := view{Diagnostics: Diagnostics{Live: s.Live(id), Warnings: []string{}}, now: time.Now(), draining: s.dialing.Err() != nil}
+	v.dialable = -1
+	d := &v.Diagnostics
+	c, err := s.cfg.Store.GetCampaign(ctx, id)
+	switch {
+	case err == nil:
+		d.Live.State = c.State
+	case dialer.CodeOf(err) != "":
+		return Diagnostics{}, err // there is none
+	}
+	r := s.runner(id)
+	if r != nil {
+		c = r.current() // what is dialed by
+		d.Rule = r.lastRule(v.now)
+	}
+	v.set, v.open = c.Settings.Defaulted(), r != nil
+	if d.Live.Mode == "" && c.ID != "" {
+		d.Live.Mode, d.Live.Abandon.Cap = v.set.Mode, *v.set.AbandonCap
+	}
+	var left LeadCounts
+	if err == nil {
+		left, err = s.cfg.Store.LeadsLeft(ctx, id, v.now)
+	}
+	if err == nil {
+		v.dialable = left.Total - left.Done
+	} else {
+		d.Warnings = append(d.Warnings, databaseAway)
 	}
 	d.Leads = DiagnosedLeads{
 		Total: left.Total, DueNow: left.DueNow, Claimed: left.Claimed, Calling: left.Calling, Done: left.Done,
 		Later: left.Later, DoneBy: left.DoneBy, NextDue: left.NextDue,
 	}
-	var settings Settings
-	if r := s.runner(id); r != nil {
-		settings = r.current().Settings
-		d.Rule = r.lastRule(now)
-		c := s.cfg.Carrier.Capacity(settings.Trunk)
-		d.Trunk = DiagnosedTrunk{settings.Trunk, c.Up, c.Why, c.Channels, c.InUse, c.Free()}
+	d.Trunk = DiagnosedTrunk{Why: "no trunk is assigned"}
+	if v.set.Trunk != "" {
+		t := s.cfg.Carrier.Capacity(v.set.Trunk)
+		d.Trunk = DiagnosedTrunk{
+			Trunk: v.set.Trunk, Up: t.Up, Why: t.Why, Channels: t.Channels, InUse: t.InUse, CallsPerSecondNow: t.Tokens,
+		}
+		if t.Up {
+			d.Trunk.ChannelsFree = max(0, t.Channels-t.InUse)
+		}
 	}
-	d.Warnings = append(d.Warnings, warnings(d.Live, settings)...)
-	d.Summary = s.summary(d, now)
-	return d, nil
+	s.mu.Lock()
+	v.trouble = s.trouble
+	s.mu.Unlock()
+	d.Warnings = append(d.Warnings, warnings(*d, v.set)...)
+	d.Summary = v.summary()
+	return *d, nil
 }
 
 // ruleShown is how long the last refusal of a rule is worth telling.
@@ -174,66 +211,13 @@ func (r *runner) lastRule(now time.Time) *DiagnosedRule {
 	return &DiagnosedRule{r.blocked.Rule, r.blocked.Reason, r.blocked.NextAt, r.blockAt}
 }
 
-// summary is the first thing, in the order in which they would stop the dialing.
-func (s *Scheduler) summary(d Diagnostics, now time.Time) string {
-	s.mu.Lock()
-	trouble := s.trouble
-	s.mu.Unlock()
-	l := d.Live
-	agentCount := l.Agents.Ready + l.Agents.Reserved + l.Agents.Talking + l.Agents.WrapUp + l.Agents.NotReady
-	switch {
-	case s.dialing.Err() != nil:
-		return "Not dialing: the dialer is shutting down; talks go on."
-	case trouble != "":
-		return "Not dialing: " + trouble + "."
-	case l.State == "":
-		return "Not dialing: the campaign is not started."
-	case l.State != Running:
-		return fmt.Sprintf("Not dialing: the campaign is %s.", l.State)
-	case l.Trouble != "":
-		return "Not dialing: " + l.Trouble + "."
-	case d.Leads.Total == 0:
-		return "Not dialing: the campaign has no leads; upload a list."
-	case d.Leads.Done == d.Leads.Total:
-		return "Not dialing: every lead is done (" + listCounts(d.Leads.DoneBy) + ")."
-	case agentCount == 0:
-		return "Not dialing: no agent of this campaign is logged in."
-	case l.Agents.NotReady == agentCount:
-		return fmt.Sprintf("Not dialing: none of the %s is ready.", plural(agentCount, "agent"))
-	case d.Leads.DueNow+d.Leads.Claimed+d.Leads.Calling == 0:
-		why := "Not dialing: no lead is due now; " + listCounts(d.Leads.Later) + " later"
-		if !d.Leads.NextDue.IsZero() {
-			why += ", the next in " + d.Leads.NextDue.Sub(now).Round(time.Second).String()
-		}
-		return why + "."
-	case !d.Trunk.Up:
-		return "Not dialing: the trunk is down: " + cmp.Or(d.Trunk.Why, "no reason is known") + "."
-	case d.Trunk.Free == 0:
-		return "Not dialing: the trunk is full: " + cmp.Or(d.Trunk.Why, "every channel is in use") + "."
-	case l.Calls[string(phaseRinging)]+l.Calls[string(phaseStarting)] > 0 || l.Decision.Dial > 0:
-		return "Dialing: " + l.Decision.Reason + "."
-	}
-	return "Not dialing this moment: " + cmp.Or(l.Decision.Reason, "the pacer has not decided yet") + "."
-}
-
-// listCounts writes counts by reason, greatest first.
-func listCounts(by map[string]int) string {
-	if len(by) == 0 {
-		return "none"
-	}
-	keys := slices.SortedFunc(maps.Keys(by), func(a, b string) int {
-		return cmp.Or(cmp.Compare(by[b], by[a]), cmp.Compare(a, b))
-	})
-	var parts []string
-	for _, k := range keys[:min(len(keys), 5)] {
-		parts = append(parts, fmt.Sprintf("%d %s", by[k], cmp.Or(k, "not called yet")))
-	}
-	return strings.Join(parts, ", ")
-}
-
 // warnings are what does not stop the dialing and should be known.
-func warnings(l Live, set Settings) []string {
+func warnings(d Diagnostics, set Settings) []string {
 	var w []string
+	l := d.Live
+	if d.Trunk.Up && d.Trunk.Why != "" {
+		w = append(w, "the trunk: "+d.Trunk.Why)
+	}
 	if l.Abandon.Rate != nil && *l.Abandon.Rate > l.Abandon.Cap {
 		w = append(w, fmt.Sprintf("%.2f %% of the answered calls were abandoned, the cap is %.2f %%: each call gets its agent first until the rate is below it",
 			100**l.Abandon.Rate, 100*l.Abandon.Cap))

@@ -343,7 +343,7 @@ func TestPreviewSkip(t *testing.T) {
 				t.Errorf("lead %d: %s (%s), %d attempts", i, l.State, l.Why, l.Attempts)
 			}
 		}
-		if why := h.why(); !strings.Contains(why, "2 skipped later") {
+		if why := h.why(); !strings.Contains(why, "2 leads wait after an agent skipped them") {
 			t.Errorf("diagnostics say %q", why)
 		}
 	})
@@ -418,7 +418,7 @@ func TestOutsideTheHours(t *testing.T) {
 		if n := len(h.store.Calls()); n > 0 {
 			t.Fatalf("%d calls on Friday evening in New York", n)
 		}
-		if why := h.why(); !strings.Contains(why, "no lead is due now; 3 window later, the next in 59m") {
+		if why := h.why(); !strings.Contains(why, "3 leads wait for their calling hours; the first opens") {
 			t.Errorf("diagnostics say %q", why)
 		}
 		time.Sleep(time.Hour)

@@ -14,6 +14,8 @@ import (
 type Store interface {
 	// OpenCampaigns returns the campaigns that are Running or Paused.
 	OpenCampaigns(ctx context.Context) ([]Campaign, error)
+	// GetCampaign returns a campaign in any state; without one it is a NotFound.
+	GetCampaign(ctx context.Context, id dialer.CampaignID) (Campaign, error)
 	// SetCampaignState moves a campaign by compare-and-set; a *dialer.Error with
 	// Conflict says that it was not in one of the from states.
 	SetCampaignState(ctx context.Context, id dialer.CampaignID, from []State, to State, by, why string, now time.Time) (Campaign, error)
