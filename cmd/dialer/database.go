@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"time"
 
 	"dialer/postgres"
 	"dialer/postgres/private"
@@ -18,6 +19,9 @@ type database struct {
 	server *private.Server
 }
 
+// borrowed is how long a dialer that starts waits for the folder of its database.
+const borrowed = 10 * time.Second
+
 // openDatabase connects to the configured database, or to a private server in
 // the data folder: one of our own or, when shared, also one that a running
 // dialer has started. prepare, when not nil, is called with the server up and
@@ -25,11 +29,20 @@ type database struct {
 func openDatabase(ctx context.Context, c Config, shared bool, prepare prepareFunc, log *slog.Logger) (*database, error) {
 	d := &database{url: c.DatabaseURL}
 	if d.url == "" {
-		dir := filepath.Join(c.DataDir, "postgres")
+		dir := c.postgresDir()
 		server, err := private.Start(ctx, private.Options{Dir: dir, Log: log})
+		// A command that borrows the folder, such as apikey, is gone in a moment.
+		for began := time.Now(); errors.Is(err, private.ErrInUse) && !shared && time.Since(began) < borrowed; {
+			select {
+			case <-ctx.Done():
+				return nil, context.Cause(ctx)
+			case <-time.After(borrowed / 100):
+			}
+			server, err = private.Start(ctx, private.Options{Dir: dir, Log: log})
+		}
 		switch {
 		case errors.Is(err, private.ErrInUse) && shared:
-			if d.url, err = private.Find(dir); err != nil {
+			if d.url, err = private.Find(ctx, dir); err != nil {
 				return nil, err
 			}
 		case err != nil:
@@ -51,6 +64,9 @@ func openDatabase(ctx context.Context, c Config, shared bool, prepare prepareFun
 	}
 	return d, nil
 }
+
+// postgresDir is the folder of the private server.
+func (c Config) postgresDir() string { return filepath.Join(c.DataDir, "postgres") }
 
 // A prepareFunc makes a server ready and returns the URL of the database to use.
 type prepareFunc func(ctx context.Context, url string) (string, error)

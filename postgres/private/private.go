@@ -3,7 +3,8 @@
 // socket in a folder that only its account may enter, on no port, and dies with
 // us. It installs nothing and upgrades nothing.
 //
-// Entry points: Start, Server.URL, Server.Stop; Find for a second process.
+// Entry points: Start, Server.URL, Server.Stop; Await and Find for a second
+// process.
 // Goroutines: one holds the thread that started the server, since the kernel
 // ties the death signal to it, and one copies the server's log.
 package private
@@ -24,12 +25,17 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
 
-// ErrInUse says that another process runs the server of this folder.
-var ErrInUse = errors.New("another dialer uses this folder")
+// ErrInUse says that another process runs the server of this folder, ErrNoData
+// that none has ever run there.
+var (
+	ErrInUse  = errors.New("another dialer uses this folder")
+	ErrNoData = errors.New("there is no database in this folder")
+)
 
 // Options say where the server lives.
 type Options struct {
@@ -44,6 +50,7 @@ type Options struct {
 // Patience with the server.
 const (
 	startTimeout = 60 * time.Second // recovery after a crash takes its time
+	findTimeout  = 10 * time.Second // another process may just be starting
 	stopTimeout  = 20 * time.Second
 	poll         = 5 * time.Millisecond
 )
@@ -61,6 +68,8 @@ type Server struct {
 	run    string // folder of the socket
 	remove bool   // run is of this start only
 	tail   tail
+	// stopping: what the server says as it ends is no trouble.
+	stopping atomic.Bool
 }
 
 // Start starts the server of a folder, having made it at the first time, and
@@ -140,6 +149,7 @@ func (s *Server) Done() <-chan struct{} { return s.done }
 
 // Stop ends the server, cleanly if it can be, and gives the folder back.
 func (s *Server) Stop() {
+	s.stopping.Store(true)
 	for _, step := range []struct {
 		signal  syscall.Signal
 		timeout time.Duration
@@ -167,17 +177,54 @@ func (s *Server) release() {
 	s.lock.Close() // gives the lock back
 }
 
-// Find returns the URL of the server that another process runs in a folder.
-func Find(dir string) (string, error) {
+// Exists reports whether a folder holds a database.
+func Exists(dir string) bool { return dataVersion(filepath.Join(dir, "data")) != "" }
+
+// Await returns when a folder holds a database: one that another process is
+// about to make is waited for, 10 s at most. Without any the error is ErrNoData.
+func Await(ctx context.Context, dir string) error {
+	if !until(ctx, findTimeout, func() bool { return Exists(dir) }) {
+		return ErrNoData
+	}
+	return nil
+}
+
+// Find returns the URL of the server that another process runs in a folder. One
+// that is starting is waited for, 10 s at most.
+func Find(ctx context.Context, dir string) (string, error) {
 	data, err := filepath.Abs(filepath.Join(dir, "data"))
 	if err != nil {
 		return "", err
 	}
-	lines := pidFile(data)
-	if len(lines) < 5 || lines[4] == "" {
+	var url string
+	if !until(ctx, findTimeout, func() bool {
+		lines := pidFile(data)
+		if !ready(lines) {
+			return false
+		}
+		// The file of a server that was killed stays until the next one starts.
+		pid, err := strconv.Atoi(lines[0])
+		url = socketURL(lines[4])
+		return err == nil && pid > 0 && syscall.Kill(pid, 0) != syscall.ESRCH
+	}) {
 		return "", fmt.Errorf("private PostgreSQL in %s: no server runs there", dir)
 	}
-	return socketURL(lines[4]), nil
+	return url, nil
+}
+
+// until asks again and again, and reports whether the answer was yes in time.
+func until(ctx context.Context, limit time.Duration, yes func() bool) bool {
+	timeout := time.After(limit)
+	for !yes() {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-timeout:
+			return false
+		case <-time.After(10 * poll):
+		}
+	}
+	return true
 }
 
 func socketURL(folder string) string {
@@ -283,8 +330,7 @@ func (s *Server) launch(ctx context.Context, p programs, who account, dir, data 
 func (s *Server) awaitReady(ctx context.Context, data string) error {
 	timeout := time.After(startTimeout)
 	for {
-		// The pid file says "ready" in its eighth line; the server pads it.
-		if lines := pidFile(data); len(lines) > 7 && lines[0] == strconv.Itoa(s.cmd.Process.Pid) && strings.TrimSpace(lines[7]) == "ready" {
+		if lines := pidFile(data); ready(lines) && lines[0] == strconv.Itoa(s.cmd.Process.Pid) {
 			return nil
 		}
 		select {
@@ -304,7 +350,7 @@ func (s *Server) copyLog(out io.Reader) {
 		line := lines.Text()
 		s.tail.add(line)
 		level := slog.LevelDebug
-		if strings.HasPrefix(line, "PANIC:") || strings.HasPrefix(line, "FATAL:") {
+		if strings.HasPrefix(line, "PANIC:") || strings.HasPrefix(line, "FATAL:") && !s.stopping.Load() {
 			level = slog.LevelWarn
 		}
 		s.log.Log(context.Background(), level, "postgres: "+line)
@@ -321,6 +367,10 @@ func pidFile(data string) []string {
 	}
 	return strings.Split(string(text), "\n")
 }
+
+// ready reports whether the pid file says "ready" in its eighth line, which the
+// server pads.
+func ready(lines []string) bool { return len(lines) > 7 && strings.TrimSpace(lines[7]) == "ready" }
 
 // endLeftover sees to a server that an earlier run left: one that lives is on
 // its way out, since its parent is dead; the pid file of a dead one is removed,

@@ -75,6 +75,7 @@ func folder(t *testing.T) string {
 }
 
 func TestStartAgain(t *testing.T) {
+	t.Parallel()
 	dir := folder(t)
 	s := start(t, dir)
 	query1(t, s.URL(), `CREATE TABLE kept AS SELECT 'yes' AS word`)
@@ -84,7 +85,7 @@ func TestStartAgain(t *testing.T) {
 	if _, err := private.Start(t.Context(), private.Options{Dir: dir}); !errors.Is(err, private.ErrInUse) {
 		t.Errorf("a second start in the folder: %v, want ErrInUse", err)
 	}
-	if url, err := private.Find(dir); err != nil || url != s.URL() {
+	if url, err := private.Find(t.Context(), dir); err != nil || url != s.URL() {
 		t.Errorf("Find: %q, %v, want %q", url, err, s.URL())
 	}
 	info, err := os.Stat(dir)
@@ -92,7 +93,9 @@ func TestStartAgain(t *testing.T) {
 		t.Errorf("the folder has mode %v, %v, want 0700", info.Mode(), err)
 	}
 	s.Stop()
-	if _, err := private.Find(dir); err == nil {
+	soon, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := private.Find(soon, dir); err == nil {
 		t.Error("Find found a server that was stopped")
 	}
 	again := start(t, dir)
@@ -174,9 +177,72 @@ func TestNothingInstalled(t *testing.T) {
 }
 
 func TestLongPath(t *testing.T) {
+	t.Parallel()
 	s := start(t, filepath.Join(folder(t), strings.Repeat("long", 25)))
 	defer s.Stop()
 	if got := query1(t, s.URL(), `SELECT 'up'`); got != "up" {
 		t.Error(got)
+	}
+}
+
+// Find and Await are asked before there is anything to find.
+func TestStartingServerIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	dir := folder(t)
+	type answer struct {
+		url string
+		err error
+	}
+	found := make(chan answer, 1)
+	go func() {
+		err := private.Await(t.Context(), dir)
+		url := ""
+		if err == nil {
+			url, err = private.Find(t.Context(), dir)
+		}
+		found <- answer{url, err}
+	}()
+	s := start(t, dir)
+	defer s.Stop()
+	if got := <-found; got.err != nil || got.url != s.URL() {
+		t.Errorf("found %q, %v, want %q", got.url, got.err, s.URL())
+	}
+}
+
+func TestFolderWithoutData(t *testing.T) {
+	t.Parallel()
+	dir := folder(t)
+	soon, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if err := private.Await(soon, dir); !errors.Is(err, private.ErrNoData) {
+		t.Errorf("got %v, want ErrNoData", err)
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the folder was made: %v", err)
+	}
+}
+
+// A server that is told to end ends the sessions that are left, which is no news.
+func TestCleanStopWarnsOfNothing(t *testing.T) {
+	t.Parallel()
+	var said strings.Builder
+	s, err := private.Start(t.Context(), private.Options{Dir: folder(t), Log: slog.New(slog.NewTextHandler(&said, &slog.HandlerOptions{Level: slog.LevelDebug}))})
+	if errors.Is(err, private.ErrNotInstalled) {
+		t.Skip("SKIPPED, not tested:", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := pgx.Connect(t.Context(), s.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Stop()
+	conn.Close(t.Context())
+	if !strings.Contains(said.String(), "FATAL:") {
+		t.Errorf("the session was not ended:\n%s", said.String())
+	}
+	if strings.Contains(said.String(), "level=WARN") {
+		t.Errorf("a clean stop warns:\n%s", said.String())
 	}
 }
