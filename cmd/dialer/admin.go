@@ -15,22 +15,30 @@ import (
 	"dialer"
 	"dialer/api"
 	"dialer/postgres"
+	"dialer/postgres/private"
 )
 
 type migrateCmd struct{ configFlags }
 
 func (c migrateCmd) Run(ctx context.Context, t *terminal) error {
-	return c.with(ctx, t, func(*postgres.DB) error {
+	return c.with(ctx, t, true, func(*postgres.DB) error {
 		fmt.Fprintln(t.out, "The database has this version's schema.")
 		return nil
 	})
 }
 
-// with opens the configured database, brings it up to date and calls f.
-func (f configFlags) with(ctx context.Context, t *terminal, use func(*postgres.DB) error) error {
+// with opens the configured database, brings it up to date and calls use. Unless
+// it may be made, it has to be there: a key in a database of its own opens nothing.
+func (f configFlags) with(ctx context.Context, t *terminal, mayMake bool, use func(*postgres.DB) error) error {
 	l, err := f.load(t, nil, false)
 	if err != nil {
 		return err
+	}
+	if dir := l.postgresDir(); l.DatabaseURL == "" && !mayMake && !private.Exists(dir) {
+		fmt.Fprintf(t.err, "waiting for a dialer to start in %s …\n", l.DataDir)
+		if err := private.Await(ctx, dir); err != nil {
+			return fmt.Errorf("there is no dialer data in %s: start the dialer once, or give --config or --data-dir of the one that runs", l.DataDir)
+		}
 	}
 	log := newLogger(LogConfig{Level: "warn"}, t.err)
 	db, err := openDatabase(ctx, l.Config, true, nil, log)
@@ -67,7 +75,7 @@ func (c userAddCmd) Run(ctx context.Context, t *terminal) error {
 	if err != nil {
 		return err
 	}
-	return c.with(ctx, t, func(db *postgres.DB) error {
+	return c.with(ctx, t, false, func(db *postgres.DB) error {
 		u := dialer.User{ID: dialer.NewUserID(), Name: c.Name, Role: dialer.Role(c.Role), Agent: dialer.AgentID(c.Agent)}
 		if err := db.CreateUser(ctx, u, hash); err != nil {
 			return err
@@ -118,7 +126,7 @@ type apikeyCreateCmd struct {
 }
 
 func (c apikeyCreateCmd) Run(ctx context.Context, t *terminal) error {
-	return c.with(ctx, t, func(db *postgres.DB) error {
+	return c.with(ctx, t, false, func(db *postgres.DB) error {
 		token, err := addAPIKey(ctx, db, c.Name, dialer.Role(c.Role))
 		if err != nil {
 			return err
