@@ -334,19 +334,11 @@ func (db *DB) GetImport(ctx context.Context, id dialer.ImportID) (campaign.Impor
 
 // ListImports returns the imports of a list after one, in the order of start.
 func (db *DB) ListImports(ctx context.Context, list dialer.ListID, after dialer.ImportID, limit int) ([]campaign.Import, error) {
-	rows, err := db.pool.Query(ctx, sqlListImports, list, after, limit)
-	if err != nil {
-		return nil, fmt.Errorf("listing imports: %w", err)
-	}
-	return pgx.CollectRows(rows, scanImport)
+	return listOf(ctx, db, "listing imports", scanImport, sqlListImports, list, after, limit)
 }
 
 // ImportRejects returns the rejected rows with a line above after. Of very many
 // only the first are kept.
 func (db *DB) ImportRejects(ctx context.Context, id dialer.ImportID, after, limit int) ([]campaign.Reject, error) {
-	rows, err := db.pool.Query(ctx, sqlImportRejects, id, after, limit)
-	if err != nil {
-		return nil, fmt.Errorf("reading rejected rows: %w", err)
-	}
-	return pgx.CollectRows(rows, pgx.RowToStructByPos[campaign.Reject])
+	return listOf(ctx, db, "reading rejected rows", pgx.RowToStructByPos[campaign.Reject], sqlImportRejects, id, after, limit)
 }

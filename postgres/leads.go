@@ -85,25 +85,24 @@ type leadRow struct {
 	LastOutcome campaign.Outcome         `json:"last_outcome"`
 }
 
-func collectLeads(rows pgx.Rows) ([]campaign.Lead, error) {
-	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (campaign.Lead, error) {
-		var text []byte
-		if err := row.Scan(&text); err != nil {
-			return campaign.Lead{}, err
-		}
-		var r leadRow
-		if err := json.Unmarshal(text, &r); err != nil {
-			return campaign.Lead{}, err
-		}
-		for i, t := range r.Recent {
-			r.Recent[i] = t.UTC()
-		}
-		return campaign.Lead{
-			ID: r.ID, List: r.List, Campaign: r.Campaign, ExternalID: r.ExternalID, Number: r.Number, Zone: r.Zone,
-			Fields: r.Fields, Priority: r.Priority, State: r.State, Due: r.Due.UTC(), Why: r.Why, Owner: orZero(r.Owner),
-			Attempts: r.Attempts, ByOutcome: r.ByOutcome, Recent: r.Recent, LastOutcome: r.LastOutcome,
-		}, nil
-	})
+// scanLead reads a row of one JSON column, as to_jsonb made it.
+func scanLead(row pgx.CollectableRow) (campaign.Lead, error) {
+	var text []byte
+	if err := row.Scan(&text); err != nil {
+		return campaign.Lead{}, err
+	}
+	var r leadRow
+	if err := json.Unmarshal(text, &r); err != nil {
+		return campaign.Lead{}, err
+	}
+	for i, t := range r.Recent {
+		r.Recent[i] = t.UTC()
+	}
+	return campaign.Lead{
+		ID: r.ID, List: r.List, Campaign: r.Campaign, ExternalID: r.ExternalID, Number: r.Number, Zone: r.Zone,
+		Fields: r.Fields, Priority: r.Priority, State: r.State, Due: r.Due.UTC(), Why: r.Why, Owner: orZero(r.Owner),
+		Attempts: r.Attempts, ByOutcome: r.ByOutcome, Recent: r.Recent, LastOutcome: r.LastOutcome,
+	}, nil
 }
 
 // ClaimLeads implements campaign.Store.
@@ -112,21 +111,11 @@ func (db *DB) ClaimLeads(ctx context.Context, id dialer.CampaignID, n int, owner
 	if slot == 0 {
 		return nil, errors.New("postgres: no node slot: Register comes first")
 	}
-	var rows pgx.Rows
-	var err error
-	if owner == "" {
-		rows, err = db.pool.Query(ctx, sqlClaimLeads, id, now, n, slot, epoch)
-	} else {
-		rows, err = db.pool.Query(ctx, sqlClaimCallbacks, id, now, n, slot, epoch, owner)
+	query, args := sqlClaimLeads, []any{id, now, n, slot, epoch}
+	if owner != "" {
+		query, args = sqlClaimCallbacks, append(args, owner)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("claiming leads: %w", err)
-	}
-	leads, err := collectLeads(rows)
-	if err != nil {
-		return nil, fmt.Errorf("claiming leads: %w", err)
-	}
-	return leads, nil
+	return listOf(ctx, db, "claiming leads", scanLead, query, args...)
 }
 
 // ReleaseLeads implements campaign.Store.
@@ -227,11 +216,7 @@ func (db *DB) CreateLead(ctx context.Context, list dialer.ListID, l campaign.Lea
 		l.Due = now
 	}
 	id := cmp.Or(l.ID, dialer.NewLeadID())
-	rows, err := db.pool.Query(ctx, sqlCreateLead, id, list, plain(l.ExternalID), l.Number, plain(l.Zone), fields, l.Priority, l.Due)
-	if err != nil {
-		return l, fmt.Errorf("adding a lead: %w", err)
-	}
-	leads, err := collectLeads(rows)
+	leads, err := listOf(ctx, db, "adding a lead", scanLead, sqlCreateLead, id, list, plain(l.ExternalID), l.Number, plain(l.Zone), fields, l.Priority, l.Due)
 	if err == nil && len(leads) == 0 {
 		err = pgx.ErrNoRows
 	}
@@ -244,13 +229,9 @@ func (db *DB) CreateLead(ctx context.Context, list dialer.ListID, l campaign.Lea
 
 // GetLead returns a lead of a list; an empty list means any.
 func (db *DB) GetLead(ctx context.Context, list dialer.ListID, id dialer.LeadID) (campaign.Lead, error) {
-	rows, err := db.pool.Query(ctx, sqlGetLead, id, list)
+	leads, err := listOf(ctx, db, "reading a lead", scanLead, sqlGetLead, id, list)
 	if err != nil {
-		return campaign.Lead{}, fmt.Errorf("reading a lead: %w", err)
-	}
-	leads, err := collectLeads(rows)
-	if err != nil {
-		return campaign.Lead{}, fmt.Errorf("reading a lead: %w", err)
+		return campaign.Lead{}, err
 	}
 	if len(leads) == 0 {
 		return campaign.Lead{}, dialer.Errorf(dialer.NotFound, "there is no lead %s", id)
@@ -260,14 +241,10 @@ func (db *DB) GetLead(ctx context.Context, list dialer.ListID, id dialer.LeadID)
 
 // LeadByExternalID returns the lead of a list that the uploader calls so.
 func (db *DB) LeadByExternalID(ctx context.Context, list dialer.ListID, external string) (campaign.Lead, error) {
-	rows, err := db.pool.Query(ctx, sqlLeadByExternal, list, plain(external))
-	if err != nil {
-		return campaign.Lead{}, fmt.Errorf("reading a lead: %w", err)
-	}
-	leads, err := collectLeads(rows)
+	leads, err := listOf(ctx, db, "reading a lead", scanLead, sqlLeadByExternal, list, plain(external))
 	switch {
 	case err != nil:
-		return campaign.Lead{}, fmt.Errorf("reading a lead: %w", err)
+		return campaign.Lead{}, err
 	case len(leads) == 0:
 		return campaign.Lead{}, dialer.Errorf(dialer.NotFound, "the list has no lead with the external id %q", external)
 	case len(leads) > 1:
@@ -278,13 +255,5 @@ func (db *DB) LeadByExternalID(ctx context.Context, list dialer.ListID, external
 
 // ListLeads returns leads of a list after one, in the order of upload.
 func (db *DB) ListLeads(ctx context.Context, list dialer.ListID, f campaign.LeadFilter, after dialer.LeadID, limit int) ([]campaign.Lead, error) {
-	rows, err := db.pool.Query(ctx, sqlListLeads, list, after, f.State, f.Number, limit)
-	if err != nil {
-		return nil, fmt.Errorf("listing leads: %w", err)
-	}
-	leads, err := collectLeads(rows)
-	if err != nil {
-		return nil, fmt.Errorf("listing leads: %w", err)
-	}
-	return leads, nil
+	return listOf(ctx, db, "listing leads", scanLead, sqlListLeads, list, after, f.State, f.Number, limit)
 }

@@ -41,9 +41,5 @@ func (db *DB) GetList(ctx context.Context, id dialer.ListID) (campaign.List, err
 
 // ListLists returns lists after one, of a campaign or, when it is empty, of all.
 func (db *DB) ListLists(ctx context.Context, id dialer.CampaignID, after dialer.ListID, limit int) ([]campaign.List, error) {
-	rows, err := db.pool.Query(ctx, sqlListLists, id, after, limit)
-	if err != nil {
-		return nil, fmt.Errorf("listing lists: %w", err)
-	}
-	return pgx.CollectRows(rows, scanList)
+	return listOf(ctx, db, "listing lists", scanList, sqlListLists, id, after, limit)
 }
