@@ -8,10 +8,12 @@ import (
 	"log/slog"
 	"net"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"dialer"
@@ -107,7 +109,10 @@ func TestOneProcessInASlot(t *testing.T) {
 
 // cutter cuts connections just after they sent a commit, so that the client
 // never hears whether it happened.
-type cutter struct{ armed atomic.Int32 }
+type cutter struct {
+	armed  atomic.Int32
+	begins atomic.Int32 // this many transactions do not even begin
+}
 
 type cutConn struct {
 	net.Conn
@@ -116,6 +121,10 @@ type cutConn struct {
 }
 
 func (c *cutConn) Write(b []byte) (int, error) {
+	if c.c.armed.Load() == 0 && bytes.Contains(b, []byte("begin")) && c.c.begins.Load() > 0 {
+		c.c.begins.Add(-1)
+		return 0, io.ErrClosedPipe
+	}
 	if bytes.Contains(b, []byte("commit")) {
 		for left := c.c.armed.Load(); left > 0; left = c.c.armed.Load() {
 			if c.c.armed.CompareAndSwap(left, left-1) {
@@ -193,6 +202,37 @@ func TestCommitOfUnknownResult(t *testing.T) {
 	}
 	if l, err := db.GetLead(t.Context(), "", c.Lead); err != nil || l.State == campaign.Calling {
 		t.Errorf("the lead is %s, %v", l.State, err)
+	}
+}
+
+// TestUnknownCommitStaysTogether: while nobody knows whether a group of saves was
+// committed it is not taken apart, however often the database fails after it.
+func TestUnknownCommitStaysTogether(t *testing.T) {
+	db, cut := cuttable(t)
+	held := make(chan struct{})
+	db.enqueue(save{what: "hold", apply: func(context.Context, pgx.Tx) ([]dialer.Event, error) {
+		<-held
+		return nil, nil
+	}})
+	var once sync.Once
+	for i := range 3 {
+		db.enqueue(save{what: "fact", apply: func(context.Context, pgx.Tx) ([]dialer.Event, error) {
+			once.Do(func() {
+				cut.begins.Store(strikes + 1)
+				cut.armed.Store(1)
+			})
+			return []dialer.Event{{Fact: dialer.PacingDecided{Dial: i}}}, nil
+		}})
+	}
+	close(held)
+	check(t, db.Flush(t.Context()))
+	if left := cut.begins.Load(); left != 0 {
+		t.Fatalf("%d of the faults did not happen", left)
+	}
+	events, err := db.ReadEvents(t.Context(), 0, 100)
+	check(t, err)
+	if len(events) != 3 {
+		t.Errorf("%d facts are in the log, want 3", len(events))
 	}
 }
 

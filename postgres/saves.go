@@ -47,10 +47,11 @@ type saves struct {
 	more    chan struct{} // capacity 1: the queue is not empty
 	drained chan struct{} // closed and made anew when written grows
 
-	// The writer's own: the number and size of the group under way, and how many
-	// of the next saves go alone.
+	// The writer's own: the number and size of the group under way, whether a
+	// commit of it may have happened, and how many of the next saves go alone.
 	batch        int64
 	size, single int
+	unsure       bool
 }
 
 func (s *saves) init() {
@@ -142,7 +143,8 @@ func (s *saves) flush(db *DB) error {
 }
 
 // writeNext writes the next group and reports whether that was settled. A group
-// whose commit nobody knows of keeps its number and its size. When a save of a
+// whose commit nobody knows of keeps its number and its size until that is known:
+// taken apart it would be saved twice. When a save of a
 // group is at fault, its saves are written one by one and that one is lost,
 // loudly. The queue stays as it is when ctx ends first.
 func (s *saves) writeNext(ctx context.Context, db *DB) bool {
@@ -216,7 +218,7 @@ func (s *saves) try(ctx context.Context, db *DB, group []save) (results []error,
 	pause, failed := firstPause, 0
 	for {
 		results, err = s.once(ctx, db, group)
-		if err == nil || !passes(err) {
+		if err == nil || errors.Is(err, errFenced) || !passes(err) && !s.unsure {
 			return results, err
 		}
 		if pause == firstPause {
@@ -229,7 +231,7 @@ func (s *saves) try(ctx context.Context, db *DB, group []save) (results []error,
 		}
 		pause = min(2*pause, longestPause)
 		var pg *pgconn.PgError
-		if !errors.As(err, &pg) && db.pool.Ping(ctx) == nil {
+		if !s.unsure && !errors.As(err, &pg) && db.pool.Ping(ctx) == nil {
 			if failed++; failed == strikes {
 				return results, err
 			}
@@ -243,7 +245,7 @@ func (s *saves) once(ctx context.Context, db *DB, group []save) ([]error, error)
 	defer cancel()
 	results := make([]error, len(group))
 	slot, epoch := db.node()
-	_, err := db.inTx(ctx, func(tx pgx.Tx) ([]dialer.Event, error) {
+	known, err := db.inTx(ctx, func(tx pgx.Tx) ([]dialer.Event, error) {
 		if slot != 0 {
 			tag, err := tx.Exec(ctx, sqlNextBatch, slot, epoch, s.batch)
 			if err != nil {
@@ -252,6 +254,8 @@ func (s *saves) once(ctx context.Context, db *DB, group []save) ([]error, error)
 			if tag.RowsAffected() == 0 {
 				return nil, db.repeated(ctx, tx, slot, epoch)
 			}
+			// An earlier try that is still at its commit would have held us up.
+			s.unsure = false
 		}
 		var all []dialer.Event
 		for i, one := range group {
@@ -268,7 +272,11 @@ func (s *saves) once(ctx context.Context, db *DB, group []save) ([]error, error)
 		return all, nil
 	})
 	if errors.Is(err, errCommitted) {
+		s.unsure = false
 		return results, nil
+	}
+	if !known && slot != 0 {
+		s.unsure = true
 	}
 	return results, err
 }
