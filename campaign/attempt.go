@@ -70,6 +70,7 @@ type attempt struct {
 	judged  bool      // the estimator knows who answered
 	holding bool      // an agent is reserved
 	sent    bool      // the INVITE has left
+	lined   bool      // a line is taken for it
 }
 
 // run takes the attempt through its journey. Whatever happens, a placed call
@@ -129,6 +130,10 @@ func (a *attempt) begin() bool {
 		a.excludeBy(v)
 		return false
 	}
+	if !a.r.takeLine(a) {
+		return false // another campaign was quicker
+	}
+	defer a.r.giveBackLine(a) // the INVITE takes it now, or nobody
 	a.mu.Lock()
 	a.call.PlacedAt, a.call.Rules, a.call.Version = now.UTC().Truncate(time.Millisecond), candidate.Rules(), 1
 	call := a.call

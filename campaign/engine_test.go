@@ -31,8 +31,9 @@ type house struct {
 	registry *agents.Registry
 	sched    *campaign.Scheduler
 	camp     campaign.Campaign
-	stop     context.CancelFunc // of dialing
-	ended    chan struct{}      // Run has returned
+	stop     context.CancelFunc  // of dialing
+	ended    chan struct{}       // Run has returned
+	works    []dialer.CampaignID // what agents work for
 
 	mu   sync.Mutex
 	pops map[dialer.AgentID][]campaign.ScreenPop
@@ -43,8 +44,9 @@ type faults struct {
 	*memstore.Store
 	mu    sync.Mutex
 	away  error
-	extra int  // people who answered before the test
-	bug   bool // the next save panics
+	slow  time.Duration // of the begin of a call
+	extra int           // people who answered before the test
+	bug   bool          // the next save panics
 	// what panics of a call's end: 0 nothing, 1 its first save, 2 each, once saved
 	endBug int
 }
@@ -106,6 +108,10 @@ func (f *faults) BeginCall(ctx context.Context, c campaign.Call, facts ...dialer
 	if err := f.now(); err != nil {
 		return err
 	}
+	f.mu.Lock()
+	slow := f.slow
+	f.mu.Unlock()
+	time.Sleep(slow)
 	return f.Store.BeginCall(ctx, c, facts...)
 }
 
@@ -190,7 +196,7 @@ func openWith(t *testing.T, set campaign.Settings, leads int, script func(teleph
 
 func openHouse(t *testing.T, answered int, set campaign.Settings, leads int, script func(telephony.Invite) simtrunk.Behaviour, with func(*campaign.Config)) *house {
 	t.Helper()
-	h := &house{t: t, store: memstore.New(), phones: simtrunk.NewStations(), ended: make(chan struct{}), pops: map[dialer.AgentID][]campaign.ScreenPop{}}
+	h := &house{t: t, store: memstore.New(), phones: simtrunk.NewStations(), ended: make(chan struct{}), works: []dialer.CampaignID{"cmp_1"}, pops: map[dialer.AgentID][]campaign.ScreenPop{}}
 	h.faults = &faults{Store: h.store, extra: answered}
 	h.trunk = simtrunk.New(script)
 	if mistakes := set.Validate(); mistakes != nil {
@@ -288,7 +294,7 @@ type answer struct {
 func (h *house) agent(id dialer.AgentID, does answer) {
 	h.t.Helper()
 	ctx := context.Background()
-	session, err := h.registry.Login(ctx, agents.Agent{ID: id, Name: string(id), Extension: string(id), Campaigns: []dialer.CampaignID{"cmp_1"}})
+	session, err := h.registry.Login(ctx, agents.Agent{ID: id, Name: string(id), Extension: string(id), Campaigns: h.works})
 	if err != nil {
 		h.t.Fatal(err)
 	}

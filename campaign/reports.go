@@ -26,6 +26,21 @@ func (r *runner) holds(a *attempt, holding bool) {
 	a.holding = holding
 }
 
+// takeLine keeps a channel of the trunk for an attempt, if one is free.
+func (r *runner) takeLine(a *attempt) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	a.lined = r.s.lines.take(a.call.Trunk)
+	return a.lined
+}
+
+func (r *runner) giveBackLine(a *attempt) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	a.lined = false
+	r.s.lines.giveBack(a.call.Trunk)
+}
+
 // placed notes that the INVITE leaves now.
 func (r *runner) placed(a *attempt) {
 	r.mu.Lock()

@@ -375,14 +375,16 @@ func (r *runner) snapshot(c Campaign, counts agents.Counts, now time.Time) pacin
 	s := pacing.Snapshot{
 		Now: now, Ready: counts.Ready, Talking: counts.Talking, WrapUp: counts.WrapUp,
 		Laws: r.estimate.Laws(), Answered: law.answered, Abandoned: law.abandoned, Cap: *c.Settings.AbandonCap,
-		Lines: r.s.cfg.Carrier.Capacity(c.Settings.Trunk).Free(), LeadsLeft: len(r.hopper.leads),
+		Lines: r.s.lines.free(c.Settings.Trunk), LeadsLeft: len(r.hopper.leads),
 	}
 	for a := range r.attempts {
 		age := now.Sub(a.since)
 		switch a.phase {
 		case phaseStarting:
 			s.Ringing = append(s.Ringing, 0)
-			s.Lines--
+			if !a.lined {
+				s.Lines--
+			}
 		case phaseRinging:
 			s.Ringing = append(s.Ringing, age)
 		case phaseDetecting:

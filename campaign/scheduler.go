@@ -39,6 +39,7 @@ type Scheduler struct {
 	calling context.Context
 	close   context.CancelCauseFunc
 	calls   sync.WaitGroup // attempts
+	lines   lines
 
 	mu      sync.Mutex
 	runners map[dialer.CampaignID]*runner
@@ -57,6 +58,7 @@ func NewScheduler(cfg Config) *Scheduler {
 	s := &Scheduler{
 		cfg: cfg, log: cfg.Log, kick: make(chan struct{}, 1),
 		runners: map[dialer.CampaignID]*runner{},
+		lines:   lines{carrier: cfg.Carrier, taken: map[dialer.TrunkID]int{}},
 	}
 	s.dialing, s.drain = context.WithCancelCause(context.Background())
 	s.calling, s.close = context.WithCancelCause(context.Background())
