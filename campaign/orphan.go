@@ -12,6 +12,12 @@ import (
 // Interrupt closes an attempt whose process died, with the facts that tell of
 // it. What was answered by a person, or by nobody knows whom, and has no agent
 // on record counts as abandoned: a crash never lowers the count.
+//
+// A dialog on record is an answer: it is saved before the ACK. A phone that only
+// rang, as far as is on record, counts as failed. Most of those are not answered
+// later, and none is known to be; counting them all as abandoned would stop a
+// campaign for a month after each crash. What this misses are answers in a time
+// without a database that the process did not outlive.
 func Interrupt(c Call, now time.Time) (Call, []dialer.Fact) {
 	var facts []dialer.Fact
 	if c.AnsweredAt.IsZero() && len(c.Dialog) > 0 {
