@@ -105,6 +105,11 @@ func (r *Registry) Dispose(agent dialer.AgentID, call dialer.CallID, d Dispositi
 	if s.res == nil || s.res.call != call {
 		return dialer.Errorf(dialer.Conflict, "call %s is not yours any more: its wrap-up time is over", call)
 	}
+	if s.state == WrapUp && !s.res.wrapping {
+		// The agent's phone was lost: the person is looked after first, and
+		// another agent may be given their call.
+		return dialer.Errorf(dialer.Conflict, "call %s is being ended: say it again in a moment", call)
+	}
 	if !s.res.wrapping {
 		return dialer.Errorf(dialer.Conflict, "call %s has not ended: hang up first", call)
 	}
