@@ -32,7 +32,7 @@ func ParseNumber(s, region string) (dialer.Number, error) {
 		return "", badNumber("%q has no country code: write it with + or set the default region", s)
 	}
 	n, err := phonenumbers.Parse(digits, region)
-	if (err != nil || !phonenumbers.IsValidNumber(n)) && strings.HasPrefix(digits, "00") {
+	if strings.HasPrefix(digits, "00") && (err != nil || !phonenumbers.IsValidNumber(n)) {
 		// 00 is understood even where the country dials abroad with another prefix.
 		if abroad, e := phonenumbers.Parse("+"+digits[2:], region); e == nil {
 			n, err = abroad, nil
@@ -128,11 +128,14 @@ func callable(s, region string, n *phonenumbers.PhoneNumber) error {
 	if home == phonenumbers.REGION_CODE_FOR_NON_GEO_ENTITY {
 		return badNumber("%q belongs to no country (satellite, shared or premium service): it may not be called", s)
 	}
-	if !phonenumbers.IsValidNumber(n) {
+	// To find the type is most of the work of reading a number, and done once: a
+	// number is valid when it has one.
+	kind := phonenumbers.GetNumberType(n)
+	if kind == phonenumbers.UNKNOWN {
 		return badNumber("%q is not a number of region %s", s, place)
 	}
-	if kind, refused := refusedKinds[phonenumbers.GetNumberType(n)]; refused {
-		return badNumber("%q is a %s number: it may not be called", s, kind)
+	if name, refused := refusedKinds[kind]; refused {
+		return badNumber("%q is a %s number: it may not be called", s, name)
 	}
 	return nil
 }

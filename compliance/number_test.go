@@ -1,8 +1,11 @@
 package compliance
 
 import (
+	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/nyaruka/phonenumbers"
 
 	"dialer"
 )
@@ -90,4 +93,35 @@ func FuzzParseNumber(f *testing.F) {
 			t.Fatalf("%q was accepted and then refused: %s", n, v.Reason)
 		}
 	})
+}
+
+func BenchmarkParseNumber(b *testing.B) {
+	for i := 0; b.Loop(); i++ {
+		if _, err := ParseNumber(fmt.Sprintf("(212) 555-%04d", i%10_000), "US"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// TestTypeMeansValid: what ParseNumber leaves out is no check less. The examples
+// of every region, with digits changed, are valid just when they have a type.
+func TestTypeMeansValid(t *testing.T) {
+	valid := 0
+	for region := range phonenumbers.GetSupportedRegions() {
+		n := phonenumbers.GetExampleNumber(region)
+		for _, change := range []uint64{0, 1, 5_000, 700_000, 30_000_000} {
+			national := n.GetNationalNumber() ^ change
+			n := &phonenumbers.PhoneNumber{CountryCode: n.CountryCode, NationalNumber: &national, ItalianLeadingZero: n.ItalianLeadingZero}
+			is := phonenumbers.IsValidNumber(n)
+			if is != (phonenumbers.GetNumberType(n) != phonenumbers.UNKNOWN) {
+				t.Errorf("%s: %v", region, n)
+			}
+			if is {
+				valid++
+			}
+		}
+	}
+	if valid < 200 {
+		t.Errorf("only %d numbers were valid", valid)
+	}
 }
