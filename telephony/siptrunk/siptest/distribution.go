@@ -9,6 +9,7 @@ import (
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/token"
 )
 
 // A Distribution says how a time varies from call to call.
@@ -44,15 +45,15 @@ func (d *Distribution) UnmarshalYAML(node ast.Node) error {
 	}
 	var placed yaml.Error
 	if err != nil && !errors.As(err, &placed) {
-		return &misplaced{node.GetToken().Position.Line, err}
+		return &misplaced{node.GetToken(), err}
 	}
 	return err
 }
 
-// misplaced gives an error of a value its line.
+// misplaced gives an error of a value its place.
 type misplaced struct {
-	line int
-	err  error
+	at  *token.Token
+	err error
 }
 
 func (e *misplaced) Error() string { return e.err.Error() }

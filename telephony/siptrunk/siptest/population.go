@@ -133,29 +133,25 @@ func LoadPopulation(path string) (*Population, error) {
 // ParsePopulation reads a population in YAML. Its error names every mistake as
 // "name:line: what is wrong"; unknown fields are mistakes.
 func ParsePopulation(name string, data []byte) (*Population, error) {
-	var p Population
-	if err := yaml.UnmarshalWithOptions(data, &p, yaml.Strict()); err != nil {
-		var y yaml.Error
-		if errors.As(err, &y) && y.GetToken() != nil {
-			return nil, fmt.Errorf("%s:%d: %s", name, y.GetToken().Position.Line, y.GetMessage())
-		}
-		var m *misplaced
-		if errors.As(err, &m) {
-			return nil, fmt.Errorf("%s:%d: %w", name, m.line, m.err)
-		}
-		return nil, fmt.Errorf("%s: %w", name, err)
+	p, found, whole := decode(data)
+	if !whole {
+		return nil, report(name, found)
 	}
 	full := p.filled()
 	mistakes := full.mistakes()
-	if len(mistakes) == 0 {
+	if len(mistakes)+len(found) == 0 {
 		return full, nil
 	}
-	file, _ := parser.ParseBytes(data, 0)
-	var all []error
+	file, _ := parser.ParseBytes(data, 0) // decode has taken entries out of its own
+	unread := len(found) > 0
 	for _, m := range mistakes {
-		all = append(all, fmt.Errorf("%s:%d: %s", name, lineOf(file, m.path), m.what))
+		// What the file lacks as a whole may stand in an entry that was not read.
+		if unread && (m.path == "$" || m.path == "$.groups") {
+			continue
+		}
+		found = append(found, placed{lineOf(file, m.path), m.what})
 	}
-	return nil, errors.Join(all...)
+	return nil, report(name, found)
 }
 
 // filled returns a copy in which no field is left out.

@@ -110,6 +110,31 @@ func TestPopulationMistakes(t *testing.T) {
 	if err == nil || strings.Count(err.Error(), "\n") < 1 {
 		t.Errorf("want every mistake at once, got %v", err)
 	}
+	_, err = ParsePopulation("p.yaml", []byte(`groups:
+  - kind: human
+    shares: 3
+    colour: red
+    ring: {dist: fixed, median: 3s}
+    talk: soon
+    hangs_up: often
+  - kind: alien
+    share: 1
+  - {kind: busy, share: -3, faults: {rtp_los: 1}}
+  - {kind: fax, share: 1, talk: {dist: fixed, mean: long}}
+peoples: 3
+numbers: {"*00": nobody}
+`))
+	if err == nil {
+		t.Fatal("taken for good")
+	}
+	var lines []string
+	for line := range strings.Lines(err.Error()) {
+		at, _, _ := strings.Cut(line, ": ")
+		lines = append(lines, strings.TrimPrefix(at, "p.yaml:"))
+	}
+	if got, want := strings.Join(lines, " "), "3 4 5 6 7 8 10 10 11 12 13"; got != want {
+		t.Errorf("mistakes on lines %s, want %s:\n%v", got, want, err)
+	}
 	if _, err := LoadPopulation(filepath.Join(t.TempDir(), "none.yaml")); err == nil || !strings.Contains(err.Error(), "none.yaml") {
 		t.Errorf("got %v", err)
 	}
