@@ -54,8 +54,9 @@ type DB struct {
 	slot  int
 	epoch int64
 
-	aliveMu sync.Mutex
-	alive   *pgx.Conn // holds the lock of the slot
+	aliveMu    sync.Mutex
+	alive      *pgx.Conn     // holds the lock of the slot
+	aliveEvery time.Duration // see the constant
 }
 
 // An Option changes Open.

@@ -331,6 +331,35 @@ func TestLastFlush(t *testing.T) {
 	wantCode(t, <-done, dialer.Unavailable, "a save after the end")
 }
 
+// TestSlotIsKeptWhileBusy: the lock of the slot is taken again after its
+// connection was lost, though the log never is quiet.
+func TestSlotIsKeptWhileBusy(t *testing.T) {
+	db, err := Open(t.Context(), pgtest.New(t), quiet(t))
+	check(t, err)
+	db.aliveEvery = 300 * time.Millisecond
+	check(t, db.Register(t.Context(), 1))
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- db.Run(ctx) }()
+	holders := func() (n int) {
+		check(t, db.pool.QueryRow(ctx, `SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = $1 AND granted`, lockSlot).Scan(&n))
+		return n
+	}
+	_, err = db.pool.Exec(ctx, `SELECT pg_terminate_backend(pid, 5000) FROM pg_locks WHERE locktype = 'advisory' AND classid = $1`, lockSlot)
+	check(t, err)
+	for deadline := time.Now().Add(5 * time.Second); holders() == 0; {
+		if time.Now().After(deadline) {
+			t.Error("nobody holds the slot")
+			break
+		}
+		db.Record(dialer.Event{Fact: dialer.PacingDecided{}}) // and its notification
+		check(t, db.Flush(ctx))
+	}
+	stop()
+	check(t, <-ended)
+	db.Close()
+}
+
 // TestNotifiedAcrossProcesses: a reader in another process is woken, not only
 // by its own look once a second.
 func TestNotifiedAcrossProcesses(t *testing.T) {

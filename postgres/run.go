@@ -77,16 +77,20 @@ func (db *DB) listenOnce(ctx context.Context, away *bool) error {
 	}
 }
 
-// hearUntil takes notifications until a time. Each minute without one it makes
-// sure that the connection lives.
+// aliveEvery is how often the connections that nobody asks anything are tried.
+const aliveEvery = time.Minute
+
+// hearUntil takes notifications until a time. Each minute, however busy the log
+// is, it makes sure that its own connection and that of the slot live.
 func (db *DB) hearUntil(ctx context.Context, listener *pgx.Conn, end time.Time) error {
-	for time.Now().Before(end) {
-		quiet, cancel := context.WithTimeout(ctx, time.Minute)
+	for look := time.Now().Add(db.aliveEvery); time.Now().Before(end); {
+		quiet, cancel := context.WithDeadline(ctx, look)
 		n, err := listener.WaitForNotification(quiet)
 		timedOut := quiet.Err() != nil && ctx.Err() == nil
 		cancel()
 		switch {
 		case timedOut:
+			look = time.Now().Add(db.aliveEvery)
 			if err := listener.Ping(ctx); err != nil {
 				return err
 			}
