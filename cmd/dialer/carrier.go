@@ -7,9 +7,11 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
+	"dialer/telephony"
 	"dialer/telephony/siptrunk/siptest"
 )
 
@@ -24,6 +26,7 @@ type carrierCmd struct {
 	User       string        `help:"Ask callers for this user by digest authentication."`
 	Password   string        `help:"The user's password." env:"DIALER_CARRIER_PASSWORD"`
 	Allow      []string      `help:"Take calls from these networks only (192.0.2.0/24); others get 403." placeholder:"CIDR"`
+	Message    string        `help:"The recording that your dialer plays to abandoned calls (WAV), so that people know it and press their key." type:"existingfile" placeholder:"FILE"`
 	Every      time.Duration `help:"How often to print the counters." default:"5s"`
 	For        time.Duration `help:"Stop after this time; 0 runs until interrupted." default:"0"`
 	Template   bool          `help:"Print the built-in population, to start your own file from, and exit."`
@@ -95,6 +98,13 @@ func (c *carrierCmd) config() (siptest.CarrierConfig, error) {
 			return cfg, err
 		}
 	}
+	if c.Message != "" {
+		clip, err := readClip(c.Message)
+		if err != nil {
+			return cfg, fmt.Errorf("--message: %w", err)
+		}
+		cfg.Message = clip.Samples
+	}
 	if cfg.RTP, err = siptest.ParsePortRange(c.RTPPorts); err != nil {
 		return cfg, fmt.Errorf("--rtp-ports: %w", err)
 	}
@@ -106,6 +116,15 @@ func (c *carrierCmd) config() (siptest.CarrierConfig, error) {
 		cfg.Allow = append(cfg.Allow, p)
 	}
 	return cfg, nil
+}
+
+func readClip(path string) (telephony.Clip, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return telephony.Clip{}, err
+	}
+	defer f.Close()
+	return telephony.ReadWAV(f, filepath.Base(path))
 }
 
 func printCounts(out io.Writer, since time.Duration, n siptest.Counts, rate float64) {

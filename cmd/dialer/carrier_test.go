@@ -5,9 +5,12 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"dialer/telephony"
 )
 
 func TestCarrierRefusesBadFlags(t *testing.T) {
@@ -23,6 +26,7 @@ func TestCarrierRefusesBadFlags(t *testing.T) {
 		"--allow":                     func(c *carrierCmd) { c.Allow = []string{"everyone"} },
 		"people.yaml:2: ":             func(c *carrierCmd) { c.Population = bad },
 		"name one IP address":         func(c *carrierCmd) { c.Listen = ":5090" },
+		"people.yaml is not a RIFF":   func(c *carrierCmd) { c.Message = bad },
 		"listen address":              func(c *carrierCmd) { c.Listen = "nowhere" },
 		"speed -1":                    func(c *carrierCmd) { c.Speed = -1 },
 		"opening the ledger":          func(c *carrierCmd) { c.Ledger = filepath.Join(bad, "ledger") },
@@ -61,5 +65,18 @@ func TestCarrierTellsItsAddressAndSumsUp(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// The people behind the carrier must know the message of any dialer.
+func TestCarrierKnowsTheGivenMessage(t *testing.T) {
+	c := carrierCmd{Listen: "127.0.0.1:0", Speed: 1, RTPPorts: "30000-39999", Message: filepath.Join(t.TempDir(), "ours.wav")}
+	if err := os.WriteFile(c.Message, demoMessage(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := c.config()
+	want, _ := telephony.ReadWAV(bytes.NewReader(demoMessage()), "")
+	if err != nil || !slices.Equal(cfg.Message, want.Samples) {
+		t.Errorf("%d samples, %v, want %d", len(cfg.Message), err, len(want.Samples))
 	}
 }

@@ -107,6 +107,11 @@ func NewCarrier(cfg CarrierConfig) (*Carrier, error) {
 	if len(cfg.Message) == 0 {
 		cfg.Message = clipSamples("abandoned")
 	}
+	message := contourOf(cfg.Message)
+	if len(message) < contourLength {
+		return nil, fmt.Errorf("the message to abandoned calls is too short to be known again: it needs %v of speech",
+			contourLength*frameSamples*time.Second/8000)
+	}
 	at, err := net.ResolveUDPAddr("udp", cfg.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("listen address %q: %w", cfg.Listen, err)
@@ -130,7 +135,7 @@ func NewCarrier(cfg CarrierConfig) (*Carrier, error) {
 		cfg: cfg, people: cfg.Population.filled(), conn: conn, addr: addr,
 		parser: sip.NewParser(), pacer: newPacer(), ledger: l, log: cfg.Logger,
 		ports:   &ports{host: addr.Addr(), within: cfg.RTP},
-		message: contourOf(cfg.Message),
+		message: message,
 		calls:   map[string]*call{}, attempts: map[string]int{},
 	}
 	if cfg.User != "" {

@@ -139,21 +139,38 @@ func TestPersonTalksWithAnAgent(t *testing.T) {
 
 func TestPersonPressesNineOnTheMessage(t *testing.T) {
 	t.Parallel()
-	c := newWatched(t, CarrierConfig{Script: always(Behaviour{
-		Kind: Human, Audio: "hello-4", SpeakAfter: 50 * time.Millisecond, Patience: 5 * time.Second,
-		Talk: time.Minute, Press: "9",
-	})})
-	call := newCaller(t).dial(t, c.Addr(), number)
-	call.answered()
-	message := clipSamples("abandoned")[:3500*8]
-	call.speak(context.Background(), message)
-	call.waitBye(10 * time.Second)
-	got := c.until(Ended)
-	if got.MessageAt.IsZero() || got.Pressed != "9" || got.EndedBy != "callee" {
-		t.Errorf("ledger has %+v", got)
+	for name, given := range map[string]string{"built-in message": "", "given message": "announcement-2"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cfg := CarrierConfig{Script: always(Behaviour{
+				Kind: Human, Audio: "hello-4", SpeakAfter: 50 * time.Millisecond, Patience: 5 * time.Second,
+				Talk: time.Minute, Press: "9",
+			})}
+			message := clipSamples("abandoned")
+			if given != "" {
+				message = clipSamples(given)
+				cfg.Message = message
+			}
+			c := newWatched(t, cfg)
+			call := newCaller(t).dial(t, c.Addr(), number)
+			call.answered()
+			call.speak(context.Background(), message[:min(len(message), 3500*8)])
+			call.waitBye(10 * time.Second)
+			got := c.until(Ended)
+			if got.MessageAt.IsZero() || got.Pressed != "9" || got.EndedBy != "callee" {
+				t.Errorf("ledger has %+v", got)
+			}
+			if keys := call.pressed(); !slices.Equal(keys, []byte{9}) {
+				t.Errorf("got key events %v, want one 9", keys)
+			}
+		})
 	}
-	if keys := call.pressed(); !slices.Equal(keys, []byte{9}) {
-		t.Errorf("got key events %v, want one 9", keys)
+}
+
+func TestMessageTooShortToKnow(t *testing.T) {
+	_, err := NewCarrier(CarrierConfig{Listen: "127.0.0.1:0", Message: make([]int16, 80_000)})
+	if err == nil || !strings.Contains(err.Error(), "1.2s of speech") {
+		t.Errorf("a silent message: %v", err)
 	}
 }
 
