@@ -144,26 +144,55 @@ func (s *Server) routeCampaigns() {
 	})
 	route(s, huma.Operation{
 		OperationID: "get-diagnostics", Method: http.MethodGet, Path: "/v1/campaigns/{id}/diagnostics", Summary: "Why is it not dialing", Tags: tags,
-	}, func(ctx context.Context, in *CampaignPath) (*bodyOf[campaign.Diagnostics], error) {
-		c, err := s.store.GetCampaign(ctx, in.ID)
-		if err != nil {
-			return nil, err
-		}
-		d, err := s.scheduler.Diagnostics(ctx, in.ID)
-		if err != nil {
-			return nil, err
-		}
+	}, s.diagnose)
+}
+
+// diagnoseTime is how long the database may take for its part of a diagnosis.
+const diagnoseTime = 2 * time.Second
+
+// diagnose tells what the engine knows even when the database does not answer:
+// that is when people ask.
+func (s *Server) diagnose(ctx context.Context, in *CampaignPath) (*bodyOf[campaign.Diagnostics], error) {
+	ctx, cancel := context.WithTimeout(ctx, diagnoseTime)
+	defer cancel()
+	c, away := s.store.GetCampaign(ctx, in.ID)
+	if dialer.CodeOf(away) != "" {
+		return nil, away
+	}
+	d, err := s.scheduler.Diagnostics(ctx, in.ID)
+	switch {
+	case err != nil:
+		return nil, err
+	case away != nil && d.Live.State == "":
+		return nil, dialer.Errorf(dialer.Unavailable, "the database does not answer, and the campaign is not being dialed")
+	case away == nil:
 		d.Live = describe(d.Live, c)
-		for _, m := range []*map[string]int{&d.Leads.Later, &d.Leads.DoneBy} {
-			if *m == nil {
-				*m = map[string]int{}
-			}
+		d.Warnings = append(d.Warnings, s.startRefusals(ctx, c)...)
+	}
+	for _, m := range []*map[string]int{&d.Live.Calls, &d.Leads.Later, &d.Leads.DoneBy} {
+		if *m == nil {
+			*m = map[string]int{}
 		}
-		if d.Warnings == nil {
-			d.Warnings = []string{}
-		}
-		return &bodyOf[campaign.Diagnostics]{d}, nil
-	})
+	}
+	if d.Warnings == nil {
+		d.Warnings = []string{}
+	}
+	return &bodyOf[campaign.Diagnostics]{d}, nil
+}
+
+// startRefusals is what a start of a campaign that is not open would be told.
+func (s *Server) startRefusals(ctx context.Context, c campaign.Campaign) (told []string) {
+	if c.State == campaign.Running || c.State == campaign.Paused {
+		return nil
+	}
+	lacks, err := s.lacks(ctx, c)
+	if err != nil {
+		return nil // the engine has warned of the database
+	}
+	for _, l := range lacks {
+		told = append(told, "it cannot be started: "+strings.TrimSpace(strings.TrimPrefix(l.Field, "/")+" "+l.Message))
+	}
+	return told
 }
 
 // live is the engine's word, with what the engine does not know of a campaign
@@ -280,8 +309,8 @@ func (s *Server) moveCampaign(ctx context.Context, id dialer.CampaignID, from []
 	return tagCampaign(c), nil
 }
 
-// readyToStart refuses a campaign that could not dial, with all it lacks.
-func (s *Server) readyToStart(ctx context.Context, c campaign.Campaign) error {
+// lacks is all that a campaign lacks to be started.
+func (s *Server) lacks(ctx context.Context, c campaign.Campaign) ([]*dialer.Error, error) {
 	var trunk *telephony.Trunk
 	if c.Settings.Trunk != "" {
 		t, err := s.trunk(ctx, c.Settings.Trunk)
@@ -289,16 +318,21 @@ func (s *Server) readyToStart(ctx context.Context, c campaign.Campaign) error {
 		case err == nil:
 			trunk = &t
 		case dialer.CodeOf(err) != dialer.NotFound:
-			return err
+			return nil, err
 		}
 	}
 	left, err := s.store.LeadsLeft(ctx, c.ID, s.now())
 	if err != nil {
-		return err
+		return nil, err
 	}
-	lacks := c.Settings.ReadyToStart(left.Total-left.Done, trunk)
-	if len(lacks) == 0 {
-		return nil
+	return c.Settings.ReadyToStart(left.Total-left.Done, trunk), nil
+}
+
+// readyToStart refuses a campaign that could not dial, with all it lacks.
+func (s *Server) readyToStart(ctx context.Context, c campaign.Campaign) error {
+	lacks, err := s.lacks(ctx, c)
+	if err != nil || len(lacks) == 0 {
+		return err
 	}
 	p := refuse(http.StatusConflict, "the campaign cannot be started: %s", lacks[0])
 	if more := len(lacks) - 1; more > 0 {

@@ -85,6 +85,10 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 		}
 		status, out.Status = http.StatusServiceUnavailable, "not ready"
 	}
+	if away := out.Checks["database"]; away != "" && away != "ok" && out.Checks["dialing"] == "ok" {
+		// Each call is saved before it is placed.
+		out.Checks["dialing"] = "no calls are placed while the database does not answer"
+	}
 	if s.closing.Err() != nil {
 		status, out.Status = http.StatusServiceUnavailable, "shutting down"
 	}
