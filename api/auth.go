@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
+	"errors"
 	"math"
 	"net"
 	"net/http"
@@ -113,13 +114,17 @@ func (s *Server) authenticate(r *http.Request) (caller, error) {
 	if wait, ok := s.strangers.take(from, s.now()); !ok {
 		return caller{}, tooMany(wait, "too many wrong keys from your address")
 	}
-	user, stored, err := s.store.APIKey(r.Context(), id)
+	ctx, stop := context.WithTimeout(r.Context(), checkTime)
+	defer stop()
+	user, stored, err := s.store.APIKey(ctx, id)
 	if err == nil && subtle.ConstantTimeCompare(hash, stored) == 1 || err != nil && dialer.CodeOf(err) != dialer.NotFound {
 		s.strangers.giveBack(from)
 	}
 	switch {
 	case dialer.CodeOf(err) == dialer.NotFound:
 		return caller{}, unauthenticated()
+	case errors.Is(err, context.DeadlineExceeded):
+		return caller{}, refuse(http.StatusServiceUnavailable, "the database does not answer: API keys cannot be checked now; who is logged in is let in")
 	case err != nil:
 		return caller{}, err
 	case subtle.ConstantTimeCompare(hash, stored) != 1 || !user.Role.Valid():

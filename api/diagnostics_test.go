@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -36,6 +37,11 @@ type asleep struct {
 func (asleep) GetCampaign(ctx context.Context, _ dialer.CampaignID) (campaign.Campaign, error) {
 	<-ctx.Done()
 	return campaign.Campaign{}, ctx.Err()
+}
+
+func (asleep) APIKey(ctx context.Context, _ dialer.KeyID) (dialer.User, []byte, error) {
+	<-ctx.Done()
+	return dialer.User{}, nil, ctx.Err()
 }
 
 func (a asleep) Diagnostics(_ context.Context, id dialer.CampaignID) (campaign.Diagnostics, error) {
@@ -81,4 +87,20 @@ func TestReadyWithoutDatabase(t *testing.T) {
 	if !strings.Contains(string(r.body), `"dialing":"no calls are placed while the database does not answer"`) {
 		t.Errorf("readyz %s", r.body)
 	}
+}
+
+// TestKeysWithoutDatabase: who comes with an API key is told soon why not.
+func TestKeysWithoutDatabase(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &Server{store: asleep{newMemory(), true}, now: time.Now, strangers: newLimiter(wrongKeys)}
+		_, token, _ := NewAPIKey()
+		r := httptest.NewRequest(http.MethodGet, "/v1/campaigns", nil)
+		r.Header.Set("Authorization", "Bearer "+token)
+		began := time.Now()
+		_, err := s.authenticate(r)
+		p, _ := problemOf(err)
+		if took := time.Since(began); took > 2*time.Second || p.Status != http.StatusServiceUnavailable || !strings.Contains(p.Detail, "the database does not answer") {
+			t.Errorf("after %s: %+v", took, p)
+		}
+	})
 }
