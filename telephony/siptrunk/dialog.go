@@ -158,6 +158,9 @@ func (e *Endpoint) send(req *sip.Request) {
 func (d *dialog) do(ctx context.Context, req *sip.Request) (*sip.Response, error) {
 	for challenged := 0; ; challenged++ {
 		res, err := d.e.client.Do(ctx, req, asBuilt)
+		if err == nil && res == nil { // sipgo's, when it closes under a request
+			err = errors.New("the SIP user agent was closed")
+		}
 		if err != nil {
 			return nil, err
 		}
