@@ -231,7 +231,8 @@ func reserve(a *attempt) Outcome {
 }
 
 // bridge joins the person and the agent until one of them has enough. A person
-// who loses their agent in the middle gets another one, or the message.
+// who loses their agent in the middle gets another one, or the message; if there
+// is no other one, the first says what came of the call.
 func bridge(a *attempt) Outcome {
 	until := a.deadline().Add(-connectMargin)
 	for {
@@ -240,17 +241,24 @@ func bridge(a *attempt) Outcome {
 			return a.hungUp()
 		default:
 		}
-		if a.res.Talk() == nil {
+		lost := a.res
+		if lost.Talk() == nil {
 			if a.talk() {
 				return ""
 			}
 			until = time.Now().Add(agentLostWait)
+		} else {
+			a.release("the agent is gone")
 		}
-		a.release("the agent is gone")
 		a.r.enter(a, phaseWaiting)
 		if !a.reserveUntil(until) {
-			return a.notServed()
+			outcome := a.notServed()
+			if a.res != nil {
+				return "" // the one who was lost wraps up
+			}
+			return outcome
 		}
+		lost.Release("the call went to another agent")
 	}
 }
 

@@ -380,6 +380,27 @@ func TestAgentPhoneLostInTheTalk(t *testing.T) {
 			t.Errorf("outcome %s, class %s", c.Outcome, c.Class)
 		}
 	})
+	bubble(t, func(t *testing.T) { // and the agent has something to say of the call
+		h := open(t, settings(campaign.Progressive), 1, person)
+		h.agent("agt_1", answer{})
+		time.Sleep(10 * time.Second)
+		h.phones.SwitchOff("agt_1")
+		time.Sleep(50 * time.Second) // the message has been played
+		c := h.call(0)
+		if s := h.registry.State("agt_1"); c.State != campaign.Ended || s.State != agents.WrapUp || s.Call != c.ID {
+			t.Fatalf("the call is %s, its agent %s with call %q", c.State, s.State, s.Call)
+		}
+		if err := h.registry.Dispose("agt_1", c.ID, agents.Disposition{Code: "DNC"}, ""); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if s := h.registry.State("agt_1"); s.State != agents.NotReady || s.Reason != "phone gone" {
+			t.Errorf("the agent is %s (%s)", s.State, s.Reason)
+		}
+		if c := h.call(0); c.Disposition != "DNC" {
+			t.Errorf("disposition %q", c.Disposition)
+		}
+	})
 }
 
 func TestOrphansAreSettledFirst(t *testing.T) {
