@@ -180,11 +180,6 @@ func TestCampaigns(t *testing.T) {
 		t.Errorf("pages of %d and %d", len(page), len(rest))
 	}
 	wantCode(t, db.CreateList(t.Context(), campaign.List{ID: dialer.NewListID(), Campaign: "cmp_none", CreatedAt: noon}), dialer.NotFound, "a list of no campaign")
-	p, err := db.Progress(t.Context(), c.ID, noon)
-	check(t, err)
-	if p.Leads.Total != 0 || len(p.Open) != 0 {
-		t.Errorf("progress %+v", p)
-	}
 }
 
 func TestLeadsAndCalls(t *testing.T) {

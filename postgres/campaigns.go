@@ -25,8 +25,6 @@ const (
 		WHERE id = $1 AND state = ANY($2)
 		RETURNING id, state, version, created_at, started_at, settings`
 	sqlOutcomeCounts = `SELECT outcome, sum(n)::bigint FROM campaign_tally WHERE campaign_id = $1 AND outcome <> '' GROUP BY outcome HAVING sum(n) > 0`
-	sqlCallStates    = `SELECT c.state, count(*) FROM open_attempts o JOIN calls c ON c.id = o.call_id AND c.placed_at = o.placed_at
-		WHERE c.campaign_id = $1 GROUP BY c.state`
 )
 
 func scanCampaign(row pgx.CollectableRow) (c campaign.Campaign, err error) {
@@ -129,49 +127,17 @@ func (db *DB) SetCampaignState(ctx context.Context, id dialer.CampaignID, from [
 	return c, refuseMissing(err, "moving a campaign", "there is no campaign %s", id)
 }
 
-// A Progress is how far a campaign is.
-type Progress struct {
-	Leads     campaign.LeadCounts
-	Open      map[campaign.CallState]int // calls under way
-	ByOutcome map[campaign.Outcome]int   // calls ended
-	ByClass   map[string]int             // all calls that are classed
-}
-
-// Progress counts a campaign's leads and calls.
-func (db *DB) Progress(ctx context.Context, id dialer.CampaignID, now time.Time) (p Progress, err error) {
-	if p.Leads, err = db.LeadsLeft(ctx, id, now); err != nil {
-		return p, err
-	}
-	if p.ByOutcome, err = db.OutcomeCounts(ctx, id); err != nil {
-		return p, err
-	}
-	tally, err := db.AbandonTally(ctx, id, time.Time{})
-	if err != nil {
-		return p, err
-	}
-	p.ByClass = map[string]int{}
-	for class, n := range tally.ByClass {
-		p.ByClass[string(class)] = n
-	}
-	p.Open, err = countBy[campaign.CallState](ctx, db, sqlCallStates, id)
-	return p, err
-}
-
 // OutcomeCounts counts the campaign's ended calls by outcome.
 func (db *DB) OutcomeCounts(ctx context.Context, id dialer.CampaignID) (map[campaign.Outcome]int, error) {
-	return countBy[campaign.Outcome](ctx, db, sqlOutcomeCounts, id)
-}
-
-func countBy[K ~string](ctx context.Context, db *DB, query string, id dialer.CampaignID) (map[K]int, error) {
-	rows, err := db.pool.Query(ctx, query, id)
+	rows, err := db.pool.Query(ctx, sqlOutcomeCounts, id)
 	if err != nil {
 		return nil, fmt.Errorf("counting calls: %w", err)
 	}
-	counts := map[K]int{}
-	var key K
+	counts := map[campaign.Outcome]int{}
+	var outcome campaign.Outcome
 	var n int
-	_, err = pgx.ForEachRow(rows, []any{&key, &n}, func() error {
-		counts[key] = n
+	_, err = pgx.ForEachRow(rows, []any{&outcome, &n}, func() error {
+		counts[outcome] = n
 		return nil
 	})
 	if err != nil {
