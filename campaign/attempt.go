@@ -133,7 +133,6 @@ func (a *attempt) begin() bool {
 	if !a.r.takeLine(a) {
 		return false // another campaign was quicker
 	}
-	defer a.r.giveBackLine(a) // the INVITE takes it now, or nobody
 	a.mu.Lock()
 	a.call.PlacedAt, a.call.Rules, a.call.Version = now.UTC().Truncate(time.Millisecond), candidate.Rules(), 1
 	call := a.call

@@ -71,6 +71,7 @@ func preview(a *attempt) Outcome {
 
 // dial commits the attempt, places the call and waits for the answer.
 func dial(a *attempt) Outcome {
+	defer a.r.giveBackLine(a) // the carrier has taken it, or nobody will
 	if !a.begin() {
 		return OutcomeCancelled
 	}
@@ -86,6 +87,7 @@ func dial(a *attempt) Outcome {
 	leg, err := a.s.cfg.Carrier.Dial(ctx, telephony.Invite{
 		Call: a.call.ID, To: a.call.To, From: a.call.From, FromName: set.CallerName, Trunk: a.call.Trunk,
 		RingTimeout: time.Duration(set.RingTimeoutS) * time.Second,
+		OnAdmitted:  func() { a.r.giveBackLine(a) },
 		OnProgress:  a.progress,
 		OnAnswer:    a.answering,
 	})

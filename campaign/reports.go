@@ -34,11 +34,14 @@ func (r *runner) takeLine(a *attempt) bool {
 	return a.lined
 }
 
+// giveBackLine ends takeLine; saying it twice is one.
 func (r *runner) giveBackLine(a *attempt) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	a.lined = false
-	r.s.lines.giveBack(a.call.Trunk)
+	if a.lined {
+		a.lined = false
+		r.s.lines.giveBack(a.call.Trunk)
+	}
 }
 
 // placed notes that the INVITE leaves now.

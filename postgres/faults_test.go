@@ -91,6 +91,7 @@ func TestOneProcessInASlot(t *testing.T) {
 	check(t, err)
 	first.aliveMu.Lock()
 	first.alive.Close(t.Context())
+	first.alive = nil // nor takes it again, which it would do within a minute
 	first.aliveMu.Unlock()
 	check(t, second.Register(t.Context(), 1))
 	c := campaign.Call{ID: storetest.CallID(noon), Version: 1, Campaign: id, List: list, Lead: claimed[0].ID, To: claimed[0].Number,

@@ -41,6 +41,9 @@ type Invite struct {
 	RingTimeout time.Duration
 	// Headers are added to the INVITE as given (X-…, P-Asserted-Identity, …).
 	Headers map[string]string
+	// OnAdmitted, when set, is called once the carrier has taken a channel for
+	// the call, before its INVITE. It must not block.
+	OnAdmitted func()
 	// OnProgress, when set, is told of each provisional response in wire order.
 	// It must not block.
 	OnProgress func(Progress)

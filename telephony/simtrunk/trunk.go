@@ -142,6 +142,9 @@ func (t *Trunk) Dial(ctx context.Context, inv telephony.Invite) (telephony.Leg, 
 	if why := t.admit(); why != "" {
 		return nil, a.fail(telephony.CauseNotSent, 0, why)
 	}
+	if inv.OnAdmitted != nil {
+		inv.OnAdmitted()
+	}
 	a.b = t.script(inv)
 	if err := a.ring(ctx); err != nil {
 		t.free()

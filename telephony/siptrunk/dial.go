@@ -41,6 +41,9 @@ func (e *Endpoint) Dial(ctx context.Context, inv telephony.Invite) (telephony.Le
 	if why != "" {
 		return nil, notSent("%s", why)
 	}
+	if inv.OnAdmitted != nil {
+		inv.OnAdmitted()
+	}
 	p, err := e.trunkPeer(ctx, cfg, inv)
 	if err != nil {
 		l.release()
