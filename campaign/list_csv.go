@@ -5,7 +5,10 @@ import (
 	"encoding/csv"
 	"errors"
 	"io"
+	"runtime"
+	"slices"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"dialer"
@@ -23,7 +26,10 @@ func readCSV(lines *lineReader, opt ReadOptions, yield func(Row, error) bool) er
 	cr.Comma = delimiter(head)
 	cr.FieldsPerRecord = -1
 	cr.ReuseRecord = true
-	c := &csvRows{lines: lines, cr: cr, rr: rowReader{region: opt.Region}, yield: yield}
+	c := &csvRows{lines: lines, cr: cr, yield: yield}
+	for range runtime.GOMAXPROCS(0) {
+		c.readers = append(c.readers, &rowReader{region: opt.Region})
+	}
 	if err := c.header(opt); err != nil {
 		return err
 	}
@@ -59,7 +65,7 @@ type csvRows struct {
 	lines   *lineReader
 	cr      *csv.Reader
 	columns []column
-	rr      rowReader
+	readers []*rowReader // one for each processor
 	yield   func(Row, error) bool
 }
 
@@ -114,33 +120,79 @@ func found(headers []string) string {
 	return clip("\""+strings.Join(headers, "\", \"")+"\"", 400)
 }
 
+// batch is how many records are turned into leads at once: the parsing of numbers
+// is most of an upload's work, and the processors share it.
+const batch = 256
+
+// A csvRecord is a record read, or a row that says why it is none.
+type csvRecord struct {
+	line   int
+	fields []string
+	row    Row
+	broken bool // row says why it is no lead
+}
+
 func (c *csvRows) rows() error {
+	read := make([]csvRecord, 0, batch)
 	count := 0
 	for {
 		c.lines.rowRead()
 		record, err := c.cr.Read()
-		if errors.Is(err, io.EOF) {
+		var broken *csv.ParseError
+		switch {
+		case errors.Is(err, io.EOF):
+			if !c.hand(read) {
+				return nil
+			}
 			if count == 0 {
 				return dialer.Errorf(dialer.Invalid, "the list has a header line but no leads")
 			}
 			return nil
-		}
-		row := Row{}
-		var broken *csv.ParseError
-		switch {
 		case errors.As(err, &broken) && broken.StartLine == broken.Line && !c.atEnd(broken):
-			row = reject(broken.StartLine, "", "a quote stands inside a value: double it, and put the value in quotes", strings.Join(record, string(c.cr.Comma)))
+			row := reject(broken.StartLine, "", "a quote stands inside a value: double it, and put the value in quotes", strings.Join(record, string(c.cr.Comma)))
+			read = append(read, csvRecord{row: row, broken: true})
 		case err != nil:
-			return c.structural(err, c.lines.line)
+			line := c.lines.line
+			if !c.hand(read) {
+				return nil
+			}
+			return c.structural(err, line)
 		default:
 			line, _ := c.cr.FieldPos(0)
-			row = c.row(line, record)
+			read = append(read, csvRecord{line: line, fields: slices.Clone(record)})
 		}
 		count++
-		if !c.yield(row, nil) {
-			return nil
+		if len(read) == batch {
+			if !c.hand(read) {
+				return nil
+			}
+			read = read[:0]
 		}
 	}
+}
+
+// hand turns records into rows, on all processors, and yields them in order. It
+// reports whether more are wanted.
+func (c *csvRows) hand(read []csvRecord) bool {
+	var work sync.WaitGroup
+	share := (len(read) + len(c.readers) - 1) / len(c.readers)
+	for i, rr := range c.readers {
+		part := read[min(i*share, len(read)):min((i+1)*share, len(read))]
+		work.Go(func() {
+			for j := range part {
+				if r := &part[j]; !r.broken {
+					r.row = c.guarded(rr, r.line, r.fields)
+				}
+			}
+		})
+	}
+	work.Wait()
+	for i := range read {
+		if !c.yield(read[i].row, nil) {
+			return false
+		}
+	}
+	return true
 }
 
 // atEnd reports whether a quote was still open when the file ended.
@@ -166,15 +218,25 @@ func (c *csvRows) structural(err error, line int) error {
 	return err
 }
 
-// row makes a lead of a record, whose memory is used again for the next one.
-func (c *csvRows) row(line int, record []string) Row {
+// guarded is row on a goroutine of our own, where a panic would end the process.
+func (c *csvRows) guarded(rr *rowReader, line int, record []string) (row Row) {
+	defer func() {
+		if recover() != nil {
+			row = reject(line, "", "cannot be read: please report it", strings.Join(record, string(c.cr.Comma)))
+		}
+	}()
+	return c.row(rr, line, record)
+}
+
+// row makes a lead of a record.
+func (c *csvRows) row(rr *rowReader, line int, record []string) Row {
 	text := func() string { return strings.Join(record, string(c.cr.Comma)) }
 	if len(record) != len(c.columns) {
 		return reject(line, "", "has "+plural(len(record), "column")+", the header has "+plural(len(c.columns), "column"), text())
 	}
 	lead := Lead{State: Dialable}
 	for i, col := range c.columns {
-		if reason := c.rr.put(&lead, col, record[i]); reason != "" {
+		if reason := rr.put(&lead, col, record[i]); reason != "" {
 			return reject(line, col.name, reason, text())
 		}
 	}
