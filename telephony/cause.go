@@ -37,6 +37,7 @@ type DialError struct {
 	// no audio that we can use; the answer was ACKed and BYEd. Who answered
 	// heard nothing: the carrier bills it and the law may count it.
 	Ghost bool
+	Tries []Try // the peers that were asked, in order
 }
 
 func (e *DialError) Error() string {

@@ -37,6 +37,9 @@ type Invite struct {
 	To, From dialer.Number
 	FromName string
 	Trunk    dialer.TrunkID
+	// Backups are trunks to be tried in this order when Trunk does not take the
+	// call: it is down or full, stays silent, or answers 5xx before anything rang.
+	Backups []dialer.TrunkID
 	// RingTimeout is how long it may ring before CANCEL; zero means 30 s.
 	RingTimeout time.Duration
 	// Headers are added to the INVITE as given (X-…, P-Asserted-Identity, …).
@@ -120,6 +123,22 @@ type Leg interface {
 	Done() <-chan struct{}
 }
 
+// A KeySender is a Leg that can press keys towards the far end.
+type KeySender interface {
+	SendDigits(ctx context.Context, keys string) error
+}
+
+// A Holder is a Leg whose far end can be put on hold.
+type Holder interface {
+	Hold(ctx context.Context, on bool) error
+}
+
+// A Referrer is a Leg whose far end can be sent elsewhere (RFC 3515). It returns
+// when the transfer is decided; the leg is then over, or as it was.
+type Referrer interface {
+	Refer(ctx context.Context, to string) error
+}
+
 // A Digit is one key press.
 type Digit struct {
 	Key      rune // 0-9 * # A-D
@@ -140,12 +159,36 @@ type Info struct {
 	Q850       int
 	Reason     string
 	Media      MediaStats
+	// Tries are the peers that were asked, the one that took the call last.
+	Tries []Try
+	// Attestation is what was said of the caller's right to its number (STIR,
+	// RFC 8224): A, B or C, or "" when nothing was.
+	Attestation string
 }
 
-// MediaStats counts the packets of a leg.
+// A Try is one peer of one trunk that was sent an INVITE.
+type Try struct {
+	Trunk  dialer.TrunkID `json:"trunk_id"`
+	Peer   string         `json:"peer"` // transport:address:port
+	At     time.Time      `json:"at"`
+	Status int            `json:"sip_status,omitempty"` // final, 0 when there was none
+	Why    string         `json:"why,omitempty"`        // why the next one was tried
+}
+
+// MediaStats is what is known of the audio of a leg.
 type MediaStats struct {
 	PacketsIn, PacketsOut, Lost, Rejected int64
 	Jitter                                time.Duration
+	// LostThere is what the far end reports as lost of what we sent.
+	LostThere int64
+	// RoundTrip by RTCP (RFC 3550 6.4.1), 0 while unknown.
+	RoundTrip time.Duration
+	// MOS estimates the quality heard, 1 to 4.4, by the E-model (ITU-T G.107)
+	// from loss, jitter and round trip; 0 when nothing was heard.
+	MOS   float64
+	Codec string // "PCMU", "PCMA"
+	// Secured: the audio is SRTP.
+	Secured bool
 }
 
 // Side is who ended a call.

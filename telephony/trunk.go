@@ -14,7 +14,8 @@ import (
 type Trunk struct {
 	ID   dialer.TrunkID
 	Name string
-	// Address is host:port of the peer; the port defaults to 5060.
+	// Address is "host" or "host:port" of the peer. A name without a port is
+	// looked up by SRV first (RFC 3263); the port is else 5060, or 5061 for TLS.
 	Address string
 	// Username and Password answer the peer's digest challenge; empty when the
 	// peer knows us by address.
@@ -32,6 +33,7 @@ type Trunk struct {
 	// MediaSources from which RTP is accepted beside the address in the SDP.
 	MediaSources []netip.Prefix
 	Enabled      bool
+	TrunkOptions
 }
 
 // Validate returns every mistake, each about one field; none when t is fine.
@@ -72,7 +74,7 @@ func (t Trunk) Validate() []*dialer.Error {
 			add("codecs", "%q is not PCMU or PCMA", c)
 		}
 	}
-	return found
+	return append(found, t.TrunkOptions.validate()...)
 }
 
 // addressMistake says what is wrong with a host:port, or "".
@@ -95,13 +97,17 @@ func addressMistake(hostPort string) string {
 var hostName = regexp.MustCompile(`^([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*[A-Za-z]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.?$`)
 
 // HostPort returns the address with the default port filled in.
-func (t Trunk) HostPort() string {
-	if _, _, err := net.SplitHostPort(t.Address); err == nil {
-		return t.Address
+func (t Trunk) HostPort() string { return hostPort(t.Address, t.Transport) }
+
+func hostPort(address string, transport Transport) string {
+	if _, _, err := net.SplitHostPort(address); err == nil {
+		return address
 	}
-	host := t.Address
-	if inner, ok := strings.CutPrefix(host, "["); ok && strings.HasSuffix(inner, "]") {
-		host = strings.TrimSuffix(inner, "]")
+	if inner, ok := strings.CutPrefix(address, "["); ok && strings.HasSuffix(inner, "]") {
+		address = strings.TrimSuffix(inner, "]")
 	}
-	return net.JoinHostPort(host, "5060")
+	if transport == TLS {
+		return net.JoinHostPort(address, "5061")
+	}
+	return net.JoinHostPort(address, "5060")
 }
