@@ -64,6 +64,7 @@ type inbound struct {
 	agreed    bool // SetRemote was called
 	agreedAt  time.Time
 	peer      netip.AddrPort // remote.Addr, or where it was latched to
+	opener    opener         // undoes SRTP, nil when there is none
 	heard     bool           // from remote.Addr itself
 	latched   bool
 	latch     runOf
@@ -150,7 +151,11 @@ func (s *Session) take(datagram []byte, from netip.AddrPort, now time.Time) {
 
 // accept decides whether a datagram belongs to this leg.
 func (in *inbound) accept(datagram []byte, from netip.AddrPort, now time.Time) (packet, bool) {
-	if in.closed || !in.agreed || !in.remote.Receive || len(datagram) < 12 {
+	if in.closed || !in.agreed || !in.remote.Receive || len(datagram) < 12 || !in.known(from.Addr()) {
+		return packet{}, false
+	}
+	datagram, ok := in.unseal(datagram)
+	if !ok {
 		return packet{}, false
 	}
 	n, err := in.header.Unmarshal(datagram)
@@ -192,6 +197,20 @@ func (in *inbound) classify(p *packet, payloadType uint8) bool {
 		slices.Contains(in.remote.Codecs, Codec(payloadType)):
 		p.kind, p.codec = kindAudio, Codec(payloadType)
 		return len(p.payload) > 0
+	}
+	return false
+}
+
+// known tells whether an address may be the far end's: others are turned away
+// before anything is done with what they send.
+func (in *inbound) known(from netip.Addr) bool {
+	if from == in.peer.Addr() || from == in.remote.Addr.Addr() {
+		return true
+	}
+	for _, network := range in.remote.Sources {
+		if network.Contains(from) {
+			return true
+		}
 	}
 	return false
 }

@@ -41,7 +41,8 @@ type outbound struct {
 	sentTimestamp  uint32 // of the last packet, for the sender report
 	sentAt         time.Time
 	relay          relayed
-	packet         [12 + maxPayload]byte
+	sealer         sealer // SRTP, nil when there is none
+	packet         [12 + maxPayload + maxTrailer]byte
 }
 
 func (o *outbound) init(s *Session) {
@@ -121,6 +122,10 @@ func (o *outbound) send(payloadType uint8, marker bool, sequence uint16, timesta
 	binary.BigEndian.PutUint32(b[8:], o.ssrc)
 	o.octets += uint32(n)
 	o.sentTimestamp, o.sentAt = timestamp, now
+	b, ok := o.seal(b)
+	if !ok {
+		return
+	}
 	if _, err := o.s.conn.WriteToUDPAddrPort(b, o.peer); err != nil {
 		// A lost packet like any other; Idle shows a path that is gone.
 		return

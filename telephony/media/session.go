@@ -36,6 +36,10 @@ type Remote struct {
 	DTMF   uint8 // payload type of telephone-event, 0 when it has none
 	// DTMFClock is the clock rate of telephone-event in Hz; 0 means 8000.
 	DTMFClock uint32
+	// Control is where the far end hears RTCP when it is not the port above Addr
+	// (a=rtcp, RFC 3605). Mux: RTP and RTCP share Addr and our port (RFC 5761).
+	Control netip.AddrPort
+	Mux     bool
 	// Send and Receive are the direction as we see it; both are false on hold.
 	Send, Receive bool
 	// Sources are networks beside Addr from which RTP is accepted.
