@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/emiago/sipgo/sip"
+
+	"dialer/telephony"
 )
 
 // A socket is the SIP socket with the guard in front: what it hands to sipgo
@@ -73,6 +75,18 @@ func (s *socket) ReadFrom(b []byte) (int, net.Addr, error) {
 	}
 }
 
+// WriteTo sends what sipgo sends.
+func (s *socket) WriteTo(b []byte, to net.Addr) (int, error) {
+	return s.WriteToUDPAddrPort(b, to.(*net.UDPAddr).AddrPort())
+}
+
+// WriteToUDPAddrPort sends a message.
+func (s *socket) WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error) {
+	to = netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
+	s.e.wire(true, telephony.UDP, s.e.Addr(), to, b)
+	return s.UDPConn.WriteToUDPAddrPort(b, to)
+}
+
 // await blocks until the socket is served: sipgo would send what comes earlier
 // from a socket of its own.
 func (s *socket) await(ctx context.Context) error {
@@ -115,6 +129,7 @@ func (s *socket) admit(data []byte, from netip.AddrPort) (pass bool) {
 		s.drop(from, "too many REGISTERs")
 		return false
 	}
+	s.e.wire(false, telephony.UDP, s.e.Addr(), from, data)
 	msg, err := s.parser.ParseSIP(bytes.Clone(data))
 	if err != nil {
 		s.drop(from, "does not parse")

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -322,4 +323,31 @@ func TestChannelsOverReconfiguration(t *testing.T) {
 	default:
 	}
 	c.end(t, 1) // its far end is still heard
+}
+
+// TestOnMessage: what is heard and said, in wire order, and nothing of strangers.
+func TestOnMessage(t *testing.T) {
+	var mu sync.Mutex
+	var seen []string
+	p := newRawPeer(t)
+	e := startEndpoint(t, func(c *Config) {
+		c.OnMessage = func(m Message) {
+			start, _, _ := strings.Cut(string(m.Data), "\r\n")
+			word, _, _ := strings.Cut(strings.TrimPrefix(start, "SIP/2.0 "), " ")
+			mu.Lock()
+			defer mu.Unlock()
+			if m.Remote != p.addr() || m.Transport != telephony.UDP || !m.Local.IsValid() || m.At.IsZero() {
+				t.Errorf("message %q of %s over %s to %s at %s", start, m.Remote, m.Transport, m.Local, m.At)
+			}
+			seen = append(seen, map[bool]string{true: ">", false: "<"}[m.Sent]+word)
+		}
+	}, testTrunk(p))
+	newRawPeerAt(t, "127.0.0.99").send(e.Addr(), outside("OPTIONS", p, e, 1))
+	upOn(t, e, p).end(t, 1)
+	p.expect("200")
+	mu.Lock()
+	defer mu.Unlock()
+	if got := strings.Join(seen, " "); got != ">INVITE <200 >ACK <BYE >200" {
+		t.Errorf("heard %s", got)
+	}
 }

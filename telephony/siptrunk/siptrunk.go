@@ -70,6 +70,18 @@ type Config struct {
 	// answer was ACKed and BYEd. A ghost that Dial knows of is in its
 	// DialError instead. It must not block.
 	OnGhost func(call dialer.CallID, at time.Time)
+	// OnMessage hears every SIP message that the guard lets in, or that is about
+	// to be sent, in wire order. It must not block; nil costs nothing.
+	OnMessage func(Message)
+}
+
+// A Message is one SIP message as it is on the wire.
+type Message struct {
+	Sent          bool
+	Transport     telephony.Transport
+	Local, Remote netip.AddrPort
+	At            time.Time
+	Data          []byte // only until OnMessage returns
 }
 
 // DefaultConfig listens on 0.0.0.0:5080 and uses the ports 20000 to 29999.
@@ -225,6 +237,13 @@ func (e *Endpoint) openUA() error {
 func (e *Endpoint) Addr() netip.AddrPort {
 	a := e.sock.LocalAddr().(*net.UDPAddr).AddrPort()
 	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+}
+
+// wire tells OnMessage of one message. Every transport calls it.
+func (e *Endpoint) wire(sent bool, transport telephony.Transport, local, remote netip.AddrPort, data []byte) {
+	if e.cfg.OnMessage != nil {
+		e.cfg.OnMessage(Message{Sent: sent, Transport: transport, Local: local, Remote: remote, At: time.Now(), Data: data})
+	}
 }
 
 // shutdownWait bounds how long Run waits for peers that do not answer BYE or
