@@ -111,6 +111,16 @@ func (k *keypad) restart(press func(telephony.Digit)) {
 	*k = keypad{}
 }
 
+// Press delivers a key press that the far end has told of in another way (SIP
+// INFO).
+func (s *Session) Press(d telephony.Digit) {
+	s.in.mu.Lock()
+	defer s.in.mu.Unlock()
+	if !s.in.closed {
+		s.in.press(d)
+	}
+}
+
 // SendDigits presses the keys 0-9 * # A-D, 100 ms each, and returns when the
 // last is let go. Audio that is written or relayed meanwhile is dropped. It
 // fails with an Invalid *dialer.Error, ErrNoDigits, ErrClosed or the error of

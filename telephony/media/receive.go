@@ -329,6 +329,7 @@ func (in *inbound) queued() (f telephony.Frame, ok bool) {
 	return f, true
 }
 
+// press tells of a key once. The caller holds in.mu.
 func (in *inbound) press(d telephony.Digit) {
 	select {
 	case in.s.digits <- d:

@@ -78,7 +78,7 @@ func newSession(conn, control *net.UDPConn, release func(), log *slog.Logger) *S
 		log:     log,
 		release: release,
 		opened:  time.Now(),
-		digits:  make(chan telephony.Digit, 64),
+		digits:  make(chan telephony.Digit, 32),
 		closed:  make(chan struct{}),
 	}
 	s.in.init(s)

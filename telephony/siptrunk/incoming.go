@@ -133,10 +133,7 @@ func (l *Leg) inform(req *sip.Request, tx sip.ServerTransaction) {
 		l.e.respond(tx, req, 415, "Unsupported Media Type", sip.NewHeader("Accept", "application/dtmf-relay"))
 		return
 	}
-	select {
-	case l.pressed <- d:
-	default:
-	}
+	l.session.Press(d)
 	l.e.respond(tx, req, 200, "OK")
 }
 

@@ -3,7 +3,9 @@ package siptrunk
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,10 +25,9 @@ type Leg struct {
 	sdpID   uint64
 	release func() // gives the channel back
 
-	digits  chan telephony.Digit
-	pressed chan telephony.Digit // by INFO
-	done    chan struct{}
-	timer   sessionTimer
+	answeredAt time.Time
+	done       chan struct{}
+	timer      sessionTimer
 
 	// liveSince is when RTP was last expected to begin, Unix nanoseconds: the
 	// answer or the end of a hold; 0 while on hold.
@@ -46,13 +47,12 @@ var (
 	_ telephony.Relayer = (*Leg)(nil)
 )
 
-// newLeg makes the leg of an answered call and starts its goroutine.
+// newLeg makes the leg of an answered call; supervise looks after it from now on.
 func (e *Endpoint) newLeg(c *call, d *dialog, remote media.Remote, res *sip.Response, at time.Time) *Leg {
 	l := &Leg{
 		e: e, d: d, session: c.session, log: c.log, sdpID: c.sdpID, sdpVersion: c.sdpID, release: c.release,
-		digits:  make(chan telephony.Digit, 32),
-		pressed: make(chan telephony.Digit, 8),
-		done:    make(chan struct{}),
+		answeredAt: at,
+		done:       make(chan struct{}),
 		info: telephony.Info{
 			Call: c.id, Trunk: c.peer.trunk,
 			PlacedAt: c.placedAt, RingingAt: c.ringingAt, AnsweredAt: at,
@@ -64,8 +64,7 @@ func (e *Endpoint) newLeg(c *call, d *dialog, remote media.Remote, res *sip.Resp
 	e.mu.Lock()
 	e.dialogs[dialogKey(d.callID, d.localTag)] = l
 	e.mu.Unlock()
-	if !e.goWork("a leg", l.supervise) {
-		close(l.digits)
+	if e.work.over() {
 		l.Hangup(telephony.CauseCancelled)
 	}
 	return l
@@ -98,48 +97,39 @@ func (l *Leg) live(r media.Remote, now time.Time) {
 	l.liveSince.CompareAndSwap(0, now.UnixNano())
 }
 
-// supervise runs as long as the leg: it passes on digits, hangs up a leg whose
-// media or time has run out, and keeps the session timer.
-func (l *Leg) supervise() {
-	defer close(l.digits)
-	tick := time.NewTicker(min(time.Second, l.e.cfg.MediaTimeout/4))
+// supervise looks after every leg until ctx ends: one goroutine for all of them.
+func (e *Endpoint) supervise(ctx context.Context) {
+	tick := time.NewTicker(min(time.Second, e.cfg.MediaTimeout/4))
 	defer tick.Stop()
-	var longest <-chan time.Time
-	if max := l.e.cfg.MaxCall; max > 0 && !l.d.peer.phone() {
-		t := time.NewTimer(max)
-		defer t.Stop()
-		longest = t.C
-	}
-	heard := l.session.Digits()
+	var legs []*Leg
 	for {
 		select {
-		case <-l.done:
+		case <-ctx.Done():
 			return
-		case d, ok := <-heard:
-			if !ok {
-				heard = nil
-				continue
-			}
-			l.press(d)
-		case d := <-l.pressed:
-			l.press(d)
-		case <-longest:
-			l.end(telephony.Caller, telephony.CauseNormal, 0, "the longest call was reached", true)
 		case now := <-tick.C:
-			if l.silent(now) {
-				l.end(telephony.Network, telephony.CauseMediaLost, 0, "no RTP", true)
-				continue
+			e.mu.Lock()
+			legs = slices.AppendSeq(legs[:0], maps.Values(e.dialogs))
+			e.mu.Unlock()
+			for _, l := range legs {
+				l.check(now)
 			}
-			l.keepSession(now)
+			clear(legs)
 		}
 	}
 }
 
-// press delivers a digit. A reader that is 32 presses behind loses the next.
-func (l *Leg) press(d telephony.Digit) {
-	select {
-	case l.digits <- d:
+// check hangs up a leg whose media or time has run out, and keeps its session
+// timer.
+func (l *Leg) check(now time.Time) {
+	defer l.e.survive("a leg")
+	longest := l.e.cfg.MaxCall
+	switch {
+	case l.silent(now):
+		l.end(telephony.Network, telephony.CauseMediaLost, 0, "no RTP", true)
+	case longest > 0 && !l.d.peer.phone() && now.Sub(l.answeredAt) >= longest:
+		l.end(telephony.Caller, telephony.CauseNormal, 0, "the longest call was reached", true)
 	default:
+		l.keepSession(now)
 	}
 }
 
@@ -161,7 +151,7 @@ func (l *Leg) ReadFrame(ctx context.Context) (telephony.Frame, error) {
 func (l *Leg) WriteFrame(f telephony.Frame) error { return l.session.WriteFrame(f) }
 
 // Digits delivers key presses, by RTP (RFC 4733) and by INFO.
-func (l *Leg) Digits() <-chan telephony.Digit { return l.digits }
+func (l *Leg) Digits() <-chan telephony.Digit { return l.session.Digits() }
 
 // SendDigits presses keys towards the far end (RFC 4733).
 func (l *Leg) SendDigits(ctx context.Context, keys string) error {

@@ -11,9 +11,9 @@
 // Entry points: New, Endpoint.Run, Endpoint.SetTrunks, Endpoint.Dial,
 // Endpoint.Ring.
 //
-// Goroutines: Run owns the socket's reader, two registrar workers and the
-// resolver's refresh; each INVITE has one until its transaction is over; each
-// answered leg has one until it ends; each request inside a dialog has one
+// Goroutines: Run owns the socket's reader, two registrar workers, the
+// resolver's refresh and one that looks after every answered leg; each INVITE
+// has one until its transaction is over; each request inside a dialog has one
 // until it is answered. Run waits for all of them.
 package siptrunk
 
@@ -266,6 +266,7 @@ func (e *Endpoint) Run(ctx context.Context) error {
 	own.Go(func() { e.reg.work(work) })
 	own.Go(func() { e.reg.work(work) })
 	own.Go(func() { e.route.refresh(work) })
+	own.Go(func() { e.supervise(work) })
 	e.log.Info("SIP is up", "listen", e.Addr().String())
 
 	var err error

@@ -41,6 +41,13 @@ func (t *tasks) close() {
 	t.mu.Unlock()
 }
 
+// over reports whether work that does not end a call is refused.
+func (t *tasks) over() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.closed
+}
+
 // idle returns a channel that is closed when no work is left.
 func (t *tasks) idle() <-chan struct{} {
 	t.mu.Lock()
