@@ -202,9 +202,9 @@ func (l *Leg) reoffer(req *sip.Request, tx sip.ServerTransaction) {
 	var err error
 	switch {
 	case sdp != nil:
-		body, remote, err = media.Answer(sdp, l.local(), l.sdpID, l.sdpVersion+1, l.d.peer.codecs, media.SendRecv)
+		body, remote, err = l.sdp.answer(sdp, media.SendRecv)
 	case req.IsInvite():
-		body = media.Offer(l.local(), l.sdpID, l.sdpVersion+1, l.d.peer.codecs, media.SendRecv)
+		body = l.sdp.offer(media.SendRecv, true)
 	}
 	if err != nil {
 		l.mu.Unlock()
@@ -215,9 +215,6 @@ func (l *Leg) reoffer(req *sip.Request, tx sip.ServerTransaction) {
 	if req.IsInvite() {
 		pending = &answer{cseq: req.CSeq().SeqNo, offered: sdp == nil, acked: make(chan struct{})}
 		l.answering = pending
-	}
-	if body != nil {
-		l.sdpVersion++
 	}
 	l.mu.Unlock()
 

@@ -3,11 +3,10 @@ package siptrunk
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -29,7 +28,7 @@ type call struct {
 	id      dialer.CallID
 	log     *slog.Logger
 	session *media.Session
-	sdpID   uint64
+	sdp     *negotiation
 	ring    time.Duration
 	headers map[string]string
 
@@ -41,7 +40,6 @@ type call struct {
 
 	invite   *sip.Request
 	tx       sip.ClientTransaction
-	offer    []byte
 	attempts int // challenges answered
 
 	heard inbox // provisional responses in wire order
@@ -114,9 +112,9 @@ func (c *call) run(ctx context.Context) {
 		}
 	}()
 
-	c.sdpID = sdpID()
-	c.offer = media.Offer(c.local(), c.sdpID, c.sdpID, c.peer.codecs, media.SendRecv)
-	c.invite = c.e.newInvite(c.peer, c.e.callID(c.id), c.headers, c.offer)
+	local := netip.AddrPortFrom(c.peer.ours, c.session.Local().Port())
+	c.sdp = newNegotiation(local, c.peer.codecs)
+	c.invite = c.e.newInvite(c.peer, c.e.callID(c.id), c.headers, c.sdp.offer(media.SendRecv, false))
 	if err := c.transact(); err != nil {
 		c.trunkSilent()
 		c.report(c.failed(telephony.CauseUnreachable, 0, err.Error(), 0))
@@ -275,7 +273,7 @@ func (c *call) progress(res *sip.Response) {
 // listen hears early media. An SDP that is wrong does not end the call: the
 // answer brings its own.
 func (c *call) listen(sdp []byte) {
-	remote, err := media.ParseAnswer(sdp, c.peer.codecs)
+	remote, err := c.sdp.accept(sdp)
 	if err != nil {
 		c.log.Debug("early media not usable", "err", err)
 		return
@@ -366,7 +364,7 @@ func (c *call) answered(res *sip.Response) (leg bool) {
 	}
 	remote, err := media.Remote{}, errors.New("answered without SDP")
 	if sdp != nil {
-		remote, err = media.ParseAnswer(sdp, c.peer.codecs)
+		remote, err = c.sdp.accept(sdp)
 	}
 	if err != nil {
 		c.report(c.failed(telephony.CauseFailed, res.StatusCode, err.Error(), 0))
@@ -429,12 +427,4 @@ func errText(err error) string {
 		return "the transaction ended"
 	}
 	return err.Error()
-}
-
-// sdpID returns a session id that fits a signed 64 bit integer with room for
-// versions: some peers refuse larger ones.
-func sdpID() uint64 {
-	var b [8]byte
-	rand.Read(b[:]) // never fails
-	return binary.BigEndian.Uint64(b[:]) >> 3
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"maps"
-	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -22,7 +21,6 @@ type Leg struct {
 	d       *dialog
 	session *media.Session
 	log     *slog.Logger
-	sdpID   uint64
 	release func() // gives the channel back
 
 	answeredAt time.Time
@@ -33,13 +31,13 @@ type Leg struct {
 	// answer or the end of a hold; 0 while on hold.
 	liveSince atomic.Int64
 
-	mu         sync.Mutex
-	info       telephony.Info
-	sdpVersion uint64
-	offering   bool    // our own re-INVITE or UPDATE is in flight
-	answering  *answer // the re-INVITE whose ACK is awaited
-	ended      bool
-	leave      []func() // take the far end off the list of known hosts
+	mu        sync.Mutex
+	info      telephony.Info
+	sdp       *negotiation
+	offering  bool    // our own re-INVITE or UPDATE is in flight
+	answering *answer // the re-INVITE whose ACK is awaited
+	ended     bool
+	leave     []func() // take the far end off the list of known hosts
 }
 
 var (
@@ -50,7 +48,7 @@ var (
 // newLeg makes the leg of an answered call; supervise looks after it from now on.
 func (e *Endpoint) newLeg(c *call, d *dialog, remote media.Remote, res *sip.Response, at time.Time) *Leg {
 	l := &Leg{
-		e: e, d: d, session: c.session, log: c.log, sdpID: c.sdpID, sdpVersion: c.sdpID, release: c.release,
+		e: e, d: d, session: c.session, log: c.log, sdp: c.sdp, release: c.release,
 		answeredAt: at,
 		done:       make(chan struct{}),
 		info: telephony.Info{
@@ -283,13 +281,4 @@ func (e *Endpoint) sendBye(d *dialog, cause telephony.Cause) {
 	case !res.IsSuccess() && res.StatusCode != 481:
 		e.log.Warn("BYE was refused", "trunk", d.peer.name, "call", call, "status", res.StatusCode)
 	}
-}
-
-// local is the address that stands in our SDP.
-func (c *call) local() netip.AddrPort {
-	return netip.AddrPortFrom(c.peer.ours, c.session.Local().Port())
-}
-
-func (l *Leg) local() netip.AddrPort {
-	return netip.AddrPortFrom(l.d.peer.ours, l.session.Local().Port())
 }

@@ -110,7 +110,7 @@ func (l *Leg) refresh(interval time.Duration, update bool) {
 		return // their own request refreshes as well
 	}
 	l.offering = true
-	version := l.sdpVersion
+	offer := l.sdp.offer(media.SendRecv, false)
 	l.mu.Unlock()
 	defer func() {
 		l.mu.Lock()
@@ -124,7 +124,7 @@ func (l *Leg) refresh(interval time.Duration, update bool) {
 	req := l.d.build(method, 0)
 	req.AppendHeader(sip.NewHeader("Session-Expires", strconv.Itoa(int(interval/time.Second))+";refresher=uac"))
 	if method == sip.INVITE {
-		setSDP(req, media.Offer(l.local(), l.sdpID, version, l.d.peer.codecs, media.SendRecv))
+		setSDP(req, offer)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 40*time.Second)
 	defer cancel()
@@ -147,7 +147,9 @@ func (l *Leg) refresh(interval time.Duration, update bool) {
 
 // takeAnswer applies the far end's answer to an offer of ours.
 func (l *Leg) takeAnswer(sdp []byte) {
-	remote, err := media.ParseAnswer(sdp, l.d.peer.codecs)
+	l.mu.Lock()
+	remote, err := l.sdp.accept(sdp)
+	l.mu.Unlock()
 	if err != nil {
 		l.log.Warn("SDP answer not usable; the media stays as it was", "err", err)
 		return
