@@ -249,7 +249,7 @@ func (s *Server) changeCampaign(ctx context.Context, in *struct {
 }
 
 // merge lays a patch over settings (RFC 7396).
-func merge(old campaign.Settings, patch []byte) (merged campaign.Settings, err error) {
+func merge[T any](old T, patch []byte) (merged T, err error) {
 	text, err := stdjson.Marshal(old)
 	if err != nil {
 		return merged, err

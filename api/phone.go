@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -38,7 +39,11 @@ func (s *Server) checkPhone(ctx context.Context, uri string) error {
 		return err
 	}
 	for _, t := range trunks {
-		if sameHost(here, t.HostPort()) {
+		peers := []string{t.HostPort()}
+		for _, b := range t.Backups {
+			peers = append(peers, telephony.Trunk{Address: b}.HostPort())
+		}
+		if slices.ContainsFunc(peers, func(peer string) bool { return sameHost(here, peer) }) {
 			return dialer.Fieldf("uri", "is at the trunk %q: give the address of the agent's phone itself", t.Name)
 		}
 	}

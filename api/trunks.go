@@ -11,34 +11,30 @@ import (
 	"dialer/telephony"
 )
 
-// TrunkCreate is a new trunk.
-type TrunkCreate struct {
+// TrunkSettings are what a trunk is made of and changed by.
+type TrunkSettings struct {
 	Name         string   `json:"name" minLength:"1" maxLength:"200"`
-	Address      string   `json:"address" maxLength:"256" doc:"host or host:port of the SIP peer" example:"sip.example.net:5060"`
+	Address      string   `json:"address" maxLength:"256" doc:"host or host:port of the SIP peer; a host without a port is looked up by SRV first" example:"sip.example.net:5060"`
 	Username     string   `json:"username,omitempty" maxLength:"128"`
 	Password     string   `json:"password,omitempty" maxLength:"256" doc:"Never shown"`
-	Realm        string   `json:"realm,omitempty" maxLength:"256"`
-	FromDomain   string   `json:"from_domain,omitempty" maxLength:"256"`
+	Realm        string   `json:"realm,omitempty" maxLength:"256" doc:"Answered only when the challenge names it; the first one of the peer when absent"`
+	FromDomain   string   `json:"from_domain,omitempty" maxLength:"256" doc:"The host part of From; our address when absent"`
 	Channels     int      `json:"channels" doc:"Most calls at once"`
 	CPS          float64  `json:"cps" doc:"Most new calls a second"`
 	Codecs       []string `json:"codecs,omitempty" maxItems:"8" doc:"PCMU, PCMA in order of preference; both when absent"`
 	MediaSources []string `json:"media_sources,omitempty" maxItems:"64" doc:"Networks (CIDR) that may send audio beside the address of the SDP"`
 	Disabled     bool     `json:"disabled,omitempty"`
+	telephony.TrunkOptions
 }
 
-// TrunkChange changes what it names.
-type TrunkChange struct {
-	Name         *string   `json:"name,omitempty" minLength:"1" maxLength:"200"`
-	Address      *string   `json:"address,omitempty" maxLength:"256"`
-	Username     *string   `json:"username,omitempty" maxLength:"128"`
-	Password     *string   `json:"password,omitempty" maxLength:"256" doc:"Never shown"`
-	Realm        *string   `json:"realm,omitempty" maxLength:"256"`
-	FromDomain   *string   `json:"from_domain,omitempty" maxLength:"256"`
-	Channels     *int      `json:"channels,omitempty"`
-	CPS          *float64  `json:"cps,omitempty"`
-	Codecs       *[]string `json:"codecs,omitempty" maxItems:"8"`
-	MediaSources *[]string `json:"media_sources,omitempty" maxItems:"64"`
-	Disabled     *bool     `json:"disabled,omitempty"`
+// TrunkPatch are the settings to change; what is absent stays.
+type TrunkPatch TrunkSettings
+
+// TransformSchema is called by huma.
+func (*TrunkPatch) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
+	s.Required = nil
+	s.Properties["headers"].AdditionalProperties = &huma.Schema{Type: huma.TypeString, Nullable: true} // null removes one
+	return s
 }
 
 // TrunkView is a trunk without its password.
@@ -56,18 +52,40 @@ type TrunkView struct {
 	Codecs       []string       `json:"codecs"`
 	MediaSources []string       `json:"media_sources"`
 	Disabled     bool           `json:"disabled"`
+	telephony.TrunkOptions
 }
 
 func viewTrunk(t telephony.Trunk) TrunkView {
-	v := TrunkView{
-		ID: t.ID, Name: t.Name, Address: t.Address, Username: t.Username, HasPassword: t.Password != "",
-		Realm: t.Realm, FromDomain: t.FromDomain, Channels: t.Channels, CPS: t.CPS,
-		Codecs: append([]string{}, t.Codecs...), MediaSources: []string{}, Disabled: !t.Enabled,
+	s := settingsOf(t)
+	return TrunkView{
+		ID: t.ID, Name: s.Name, Address: s.Address, Username: s.Username, HasPassword: s.Password != "",
+		Realm: s.Realm, FromDomain: s.FromDomain, Channels: s.Channels, CPS: s.CPS,
+		Codecs: s.Codecs, MediaSources: s.MediaSources, Disabled: s.Disabled, TrunkOptions: s.TrunkOptions,
+	}
+}
+
+// settingsOf is a trunk as its settings, the password among them.
+func settingsOf(t telephony.Trunk) TrunkSettings {
+	s := TrunkSettings{
+		Name: t.Name, Address: t.Address, Username: t.Username, Password: t.Password, Realm: t.Realm, FromDomain: t.FromDomain,
+		Channels: t.Channels, CPS: t.CPS, Codecs: append([]string{}, t.Codecs...), MediaSources: []string{},
+		Disabled: !t.Enabled, TrunkOptions: t.TrunkOptions,
 	}
 	for _, p := range t.MediaSources {
-		v.MediaSources = append(v.MediaSources, p.String())
+		s.MediaSources = append(s.MediaSources, p.String())
 	}
-	return v
+	return s
+}
+
+// trunk is the trunk that settings describe, and every mistake in them.
+func (s TrunkSettings) trunk(id dialer.TrunkID) (telephony.Trunk, error) {
+	sources, found := prefixes(s.MediaSources)
+	t := telephony.Trunk{
+		ID: id, Name: s.Name, Address: s.Address, Username: s.Username, Password: s.Password,
+		Realm: s.Realm, FromDomain: s.FromDomain, Channels: s.Channels, CPS: s.CPS, Codecs: s.Codecs,
+		MediaSources: sources, Enabled: !s.Disabled, TrunkOptions: s.TrunkOptions,
+	}
+	return t, mistakes(append(found, t.Validate()...))
 }
 
 // prefixes reads the networks and returns each mistake.
@@ -111,15 +129,9 @@ func (s *Server) routeTrunks() {
 	route(s, huma.Operation{
 		OperationID: "create-trunk", Method: http.MethodPost, Path: "/v1/trunks", DefaultStatus: http.StatusCreated,
 		Summary: "Create a trunk", Tags: tags,
-	}, func(ctx context.Context, in *struct{ Body TrunkCreate }) (*created[TrunkView], error) {
-		b := in.Body
-		sources, found := prefixes(b.MediaSources)
-		t := telephony.Trunk{
-			ID: dialer.NewTrunkID(), Name: b.Name, Address: b.Address, Username: b.Username, Password: b.Password,
-			Realm: b.Realm, FromDomain: b.FromDomain, Channels: b.Channels, CPS: b.CPS, Codecs: b.Codecs,
-			MediaSources: sources, Enabled: !b.Disabled,
-		}
-		if err := mistakes(append(found, t.Validate()...)); err != nil {
+	}, func(ctx context.Context, in *struct{ Body TrunkSettings }) (*created[TrunkView], error) {
+		t, err := in.Body.trunk(dialer.NewTrunkID())
+		if err != nil {
 			return nil, err
 		}
 		if err := s.store.CreateTrunk(ctx, t); err != nil {
@@ -139,6 +151,7 @@ func (s *Server) routeTrunks() {
 	})
 	route(s, huma.Operation{
 		OperationID: "change-trunk", Method: http.MethodPatch, Path: "/v1/trunks/{id}", Summary: "Change a trunk", Tags: tags,
+		Description: "A merge (RFC 7396): what is absent stays, null gives a field its default, lists are replaced.",
 	}, s.changeTrunk)
 	route(s, huma.Operation{
 		OperationID: "delete-trunk", Method: http.MethodDelete, Path: "/v1/trunks/{id}", DefaultStatus: http.StatusNoContent,
@@ -157,7 +170,8 @@ func tagTrunk(t telephony.Trunk, version int) *tagged[TrunkView] {
 func (s *Server) changeTrunk(ctx context.Context, in *struct {
 	TrunkPath
 	IfMatch
-	Body TrunkChange
+	Body    TrunkPatch
+	RawBody []byte
 }) (*tagged[TrunkView], error) {
 	seen, err := in.version()
 	if err != nil {
@@ -170,24 +184,11 @@ func (s *Server) changeTrunk(ctx context.Context, in *struct {
 	case version != seen:
 		return nil, errVersion()
 	}
-	c := in.Body
-	set(&t.Name, c.Name)
-	set(&t.Address, c.Address)
-	set(&t.Username, c.Username)
-	set(&t.Password, c.Password)
-	set(&t.Realm, c.Realm)
-	set(&t.FromDomain, c.FromDomain)
-	set(&t.Channels, c.Channels)
-	set(&t.CPS, c.CPS)
-	set(&t.Codecs, c.Codecs)
-	if c.Disabled != nil {
-		t.Enabled = !*c.Disabled
+	changed, err := merge(settingsOf(t), in.RawBody)
+	if err != nil {
+		return nil, err
 	}
-	var found []*dialer.Error
-	if c.MediaSources != nil {
-		t.MediaSources, found = prefixes(*c.MediaSources)
-	}
-	if err := mistakes(append(found, t.Validate()...)); err != nil {
+	if t, err = changed.trunk(t.ID); err != nil {
 		return nil, err
 	}
 	if err := s.store.UpdateTrunk(ctx, version, t); err != nil {

@@ -319,7 +319,8 @@ func agentState(t *testing.T, db *DB, id dialer.AgentID) (state string) {
 func TestTrunks(t *testing.T) {
 	db := open(t)
 	trunk := telephony.Trunk{ID: "trk_1", Name: "main", Address: "198.51.100.1", Channels: 30, CPS: 2.5, Codecs: []string{"PCMA"},
-		MediaSources: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}, Username: "u", Password: "p", Enabled: true}
+		MediaSources: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}, Username: "u", Password: "p", Enabled: true,
+		TrunkOptions: storetest.FullTrunkOptions()}
 	check(t, db.CreateTrunk(t.Context(), trunk))
 	wantCode(t, db.CreateTrunk(t.Context(), telephony.Trunk{ID: "trk_2", Name: "main", Address: "x", Channels: 1, CPS: 1}), dialer.Conflict, "a name twice")
 	got, version, err := db.GetTrunk(t.Context(), trunk.ID)
@@ -327,8 +328,11 @@ func TestTrunks(t *testing.T) {
 	if fmt.Sprint(got) != fmt.Sprint(trunk) || version != 1 {
 		t.Errorf("got %+v version %d", got, version)
 	}
-	trunk.Channels = 60
+	trunk.Channels, trunk.TrunkOptions = 60, telephony.TrunkOptions{}
 	check(t, db.UpdateTrunk(t.Context(), 1, trunk))
+	if got, _, err := db.GetTrunk(t.Context(), trunk.ID); err != nil || fmt.Sprint(got) != fmt.Sprint(trunk) {
+		t.Errorf("after a change: %+v, %v", got, err)
+	}
 	wantCode(t, db.UpdateTrunk(t.Context(), 1, trunk), dialer.Conflict, "an old version")
 	id, _ := aList(t, db)
 	wantCode(t, db.DeleteTrunk(t.Context(), trunk.ID), dialer.Conflict, "delete of a trunk in use")

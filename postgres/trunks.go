@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/netip"
 
@@ -12,20 +13,20 @@ import (
 )
 
 const (
-	sqlCreateTrunk = `INSERT INTO trunks (id, name, address, username, password, realm, from_domain, channels, cps, codecs, media_sources, enabled)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`
-	sqlGetTrunk = `SELECT id, name, address, username, password, realm, from_domain, channels, cps, codecs, media_sources, enabled, version
+	sqlCreateTrunk = `INSERT INTO trunks (id, name, address, username, password, realm, from_domain, channels, cps, codecs, media_sources, enabled, options)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`
+	sqlGetTrunk = `SELECT id, name, address, username, password, realm, from_domain, channels, cps, codecs, media_sources, enabled, options, version
 		FROM trunks WHERE id = $1`
-	sqlListTrunks = `SELECT id, name, address, username, password, realm, from_domain, channels, cps, codecs, media_sources, enabled, version
+	sqlListTrunks = `SELECT id, name, address, username, password, realm, from_domain, channels, cps, codecs, media_sources, enabled, options, version
 		FROM trunks ORDER BY id`
 	sqlUpdateTrunk = `UPDATE trunks SET name = $2, address = $3, username = $4, password = $5, realm = $6, from_domain = $7,
-			channels = $8, cps = $9, codecs = $10, media_sources = $11, enabled = $12, version = version + 1
-		WHERE id = $1 AND version = $13`
+			channels = $8, cps = $9, codecs = $10, media_sources = $11, enabled = $12, options = $13, version = version + 1
+		WHERE id = $1 AND version = $14`
 	sqlTrunkInUse  = `SELECT id FROM campaigns WHERE settings ->> 'trunk_id' = $1 AND state IN ('running', 'paused') LIMIT 1`
 	sqlDeleteTrunk = `DELETE FROM trunks WHERE id = $1`
 )
 
-func trunkArgs(t telephony.Trunk) []any {
+func trunkArgs(t telephony.Trunk) ([]any, error) {
 	sources, codecs := make([]string, len(t.MediaSources)), t.Codecs
 	for i, p := range t.MediaSources {
 		sources[i] = p.String()
@@ -33,8 +34,9 @@ func trunkArgs(t telephony.Trunk) []any {
 	if codecs == nil {
 		codecs = []string{}
 	}
+	options, err := jsonText(t.TrunkOptions)
 	return []any{t.ID, plain(t.Name), plain(t.Address), plain(t.Username), plain(t.Password), plain(t.Realm), plain(t.FromDomain),
-		t.Channels, t.CPS, codecs, sources, t.Enabled}
+		t.Channels, t.CPS, codecs, sources, t.Enabled, options}, err
 }
 
 type trunkRow struct {
@@ -44,8 +46,12 @@ type trunkRow struct {
 
 func scanTrunk(row pgx.CollectableRow) (t trunkRow, err error) {
 	var sources []string
+	var options []byte
 	err = row.Scan(&t.ID, &t.Name, &t.Address, &t.Username, &t.Password, &t.Realm, &t.FromDomain,
-		&t.Channels, &t.CPS, &t.Codecs, &sources, &t.Enabled, &t.version)
+		&t.Channels, &t.CPS, &t.Codecs, &sources, &t.Enabled, &options, &t.version)
+	if err != nil {
+		return t, err
+	}
 	for _, s := range sources {
 		p, err := netip.ParsePrefix(s)
 		if err != nil {
@@ -56,12 +62,16 @@ func scanTrunk(row pgx.CollectableRow) (t trunkRow, err error) {
 	if len(t.Codecs) == 0 {
 		t.Codecs = nil
 	}
-	return t, err
+	return t, json.Unmarshal(options, &t.TrunkOptions)
 }
 
 // CreateTrunk keeps a trunk; a name that is taken is a Conflict.
 func (db *DB) CreateTrunk(ctx context.Context, t telephony.Trunk) error {
-	_, err := db.pool.Exec(ctx, sqlCreateTrunk, trunkArgs(t)...)
+	args, err := trunkArgs(t)
+	if err != nil {
+		return fmt.Errorf("creating a trunk: %w", err)
+	}
+	_, err = db.pool.Exec(ctx, sqlCreateTrunk, args...)
 	err = refuseTaken(err, "trunks_name_key", "name", "the name %q is taken", t.Name)
 	return refuseMissing(err, "creating a trunk", "there is no trunk %s", t.ID)
 }
@@ -90,7 +100,11 @@ func (db *DB) ListTrunks(ctx context.Context) ([]telephony.Trunk, error) {
 
 // UpdateTrunk replaces the version given; another version is a Conflict.
 func (db *DB) UpdateTrunk(ctx context.Context, version int, t telephony.Trunk) error {
-	tag, err := db.pool.Exec(ctx, sqlUpdateTrunk, append(trunkArgs(t), version)...)
+	args, err := trunkArgs(t)
+	if err != nil {
+		return fmt.Errorf("changing a trunk: %w", err)
+	}
+	tag, err := db.pool.Exec(ctx, sqlUpdateTrunk, append(args, version)...)
 	if err != nil {
 		err = refuseTaken(err, "trunks_name_key", "name", "the name %q is taken", t.Name)
 		return refuseMissing(err, "changing a trunk", "there is no trunk %s", t.ID)

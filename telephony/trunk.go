@@ -56,6 +56,9 @@ func (t Trunk) Validate() []*dialer.Error {
 	if t.Password != "" && t.Username == "" {
 		add("username", "is empty while a password is set: give both or neither")
 	}
+	if t.Register && t.Username == "" {
+		add("register", "needs a username and a password")
+	}
 	for _, f := range [...]struct{ name, value string }{
 		{"username", t.Username}, {"realm", t.Realm}, {"from_domain", t.FromDomain},
 	} {

@@ -78,6 +78,7 @@ type TrunkConfig struct {
 	Codecs       []string `yaml:"codecs"`
 	MediaSources []string `yaml:"media_sources"`
 	Disabled     bool     `yaml:"disabled"`
+	telephony.TrunkOptions
 }
 
 // defaultTrunk is a trunk of which the file says nothing.
@@ -195,7 +196,7 @@ func (c Config) Validate() []Problem {
 		names[t.Name] = i
 		trunk, problems := t.trunk()
 		for _, e := range trunk.Validate() {
-			problems = append(problems, Problem{Path: e.Field, What: e.Message, Hint: "see docs/configuration.md, trunks"})
+			problems = append(problems, Problem{Path: configPath(e.Field), What: e.Message, Hint: "see docs/configuration.md, trunks"})
 		}
 		for _, p := range problems {
 			p.Path = path + "." + p.Path
@@ -203,6 +204,20 @@ func (c Config) Validate() []Problem {
 		}
 	}
 	return ps
+}
+
+// configPath writes the field of a mistake, "backups/0", as the file's paths are.
+func configPath(field string) string {
+	parts := strings.Split(field, "/")
+	path := parts[0]
+	for _, part := range parts[1:] {
+		if _, err := strconv.Atoi(part); err == nil {
+			path += "[" + part + "]"
+		} else {
+			path += "." + part
+		}
+	}
+	return path
 }
 
 // folders returns the mistakes that only making the folders shows: each is
@@ -253,7 +268,7 @@ func (t TrunkConfig) trunk() (telephony.Trunk, []Problem) {
 	out := telephony.Trunk{
 		Name: t.Name, Address: t.Address, Username: t.Username, Password: t.Password,
 		Realm: t.Realm, FromDomain: t.FromDomain, Channels: t.Channels, CPS: t.CPS,
-		Codecs: t.Codecs, Enabled: !t.Disabled,
+		Codecs: t.Codecs, Enabled: !t.Disabled, TrunkOptions: t.TrunkOptions,
 	}
 	var ps []Problem
 	for i, s := range t.MediaSources {

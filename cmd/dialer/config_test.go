@@ -1,12 +1,19 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"dialer/internal/storetest"
+	"dialer/telephony"
 )
 
 func noEnv(string) (string, bool) { return "", false }
@@ -226,5 +233,56 @@ func TestConfigPrintShowsEmptyListsAndTheRecordings(t *testing.T) {
 	}
 	if _, problems := loadConfig(writeConfig(t, out), noEnv, nil); len(problems) > 0 {
 		t.Errorf("does not read back: %v", problems)
+	}
+}
+
+// TestEveryTrunkOptionOfTheFile carries each option through the file, and through
+// what "config check" prints of it.
+func TestEveryTrunkOptionOfTheFile(t *testing.T) {
+	want := storetest.FullTrunkOptions()
+	options, err := json.Marshal(want) // JSON is YAML
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := `{"trunks": [{"name": "a", "address": "192.0.2.1", "username": "u", "password": "p", ` + string(options[1:len(options)-1]) +
+		`}, {"name": "b", "address": "192.0.2.2", "headers": {"X-B": "2"}}]}`
+	for _, what := range []string{"the file", "what is printed of it"} {
+		l, problems := loadConfig(writeConfig(t, text), noEnv, nil)
+		if len(problems) > 0 {
+			t.Fatalf("%s: %v\n%s", what, problems, text)
+		}
+		if d := cmp.Diff(want, l.Trunks[0].TrunkOptions); d != "" {
+			t.Errorf("%s: - want, + got\n%s", what, d)
+		}
+		if d := cmp.Diff(telephony.TrunkOptions{Headers: map[string]string{"X-B": "2"}}, l.Trunks[1].TrunkOptions, cmpopts.EquateEmpty()); d != "" {
+			t.Errorf("%s: - want, + got\n%s", what, d)
+		}
+		var b strings.Builder
+		l.print(&b)
+		text = b.String()
+	}
+}
+
+func TestTrunkOptionMistakesHaveTheirLines(t *testing.T) {
+	got := mistakesIn(t, `trunks:
+  - name: a
+    address: 192.0.2.1
+    transport: tls
+    ca: |
+      no certificate
+      at all
+    backups:
+      - sip2.example.net
+      - "::bad::"
+    headers:
+      X-Fine: "1"
+      Via: "2"
+    srpt: off
+`)
+	want := []string{"5 trunks[0].ca", "10 trunks[0].backups[1]", "13 trunks[0].headers.Via", "14 trunks[0].srpt"}
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }

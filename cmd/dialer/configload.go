@@ -34,8 +34,8 @@ func loadConfig(file string, env func(string) (string, bool), flags map[string]s
 		problems = append(problems, l.readFile(file)...)
 	}
 	for _, leaf := range leaves(reflect.ValueOf(&l.Config).Elem(), "") {
-		if leaf.value.Kind() == reflect.Slice {
-			continue // lists come from the file alone
+		if leaf.value.Kind() == reflect.Slice || leaf.value.Kind() == reflect.Map {
+			continue // lists and maps come from the file alone
 		}
 		name := "DIALER_" + strings.ToUpper(strings.ReplaceAll(leaf.path, ".", "_"))
 		if s, ok := env(name); ok {
@@ -154,11 +154,14 @@ func (l *loaded) read(node ast.Node, v reflect.Value, path string, problems *[]P
 		return // "key:" with nothing behind it keeps the default
 	}
 	switch v.Kind() {
-	case reflect.Struct:
+	case reflect.Struct, reflect.Map:
 		values, ok := mapping(node)
 		if !ok {
 			bad("is not a group of settings", "indent its settings below it")
 			return
+		}
+		if v.Kind() == reflect.Map {
+			v.Set(reflect.MakeMap(v.Type()))
 		}
 		seen := map[string]bool{}
 		for _, mv := range values {
@@ -171,6 +174,12 @@ func (l *loaded) read(node ast.Node, v reflect.Value, path string, problems *[]P
 				continue
 			}
 			seen[key] = true
+			if v.Kind() == reflect.Map {
+				value := reflect.New(v.Type().Elem()).Elem()
+				l.read(mv.Value, value, sub, problems)
+				v.SetMapIndex(reflect.ValueOf(key), value)
+				continue
+			}
 			f, ok := fieldByKey(v, key)
 			if !ok {
 				hint := "remove it; known here: " + strings.Join(keysOf(v.Type()), ", ")
@@ -197,6 +206,9 @@ func (l *loaded) read(node ast.Node, v reflect.Value, path string, problems *[]P
 		}
 		v.Set(out)
 	default:
+		if text, ok := node.(*ast.LiteralNode); ok {
+			node = text.Value // "ca: |" and the lines below
+		}
 		s, ok := node.(ast.ScalarNode)
 		if !ok {
 			bad("is not a single value", "write "+path+": VALUE")
@@ -253,7 +265,7 @@ func setText(v reflect.Value, s string) string {
 	return ""
 }
 
-// A leaf is one scalar setting, or a list with nothing in it.
+// A leaf is one scalar setting, a map, or a list with nothing in it.
 type leaf struct {
 	path   string
 	value  reflect.Value
@@ -263,18 +275,17 @@ type leaf struct {
 // leaves lists the settings below v in the order of the struct.
 func leaves(v reflect.Value, path string) []leaf {
 	var out []leaf
-	t := v.Type()
-	for i := range t.NumField() {
-		f, sub := t.Field(i), join(path, t.Field(i).Tag.Get("yaml"))
+	for _, f := range settings(v.Type()) {
+		sub, value := join(path, f.key), v.FieldByIndex(f.Index)
 		switch f.Type.Kind() {
 		case reflect.Struct:
-			out = append(out, leaves(v.Field(i), sub)...)
+			out = append(out, leaves(value, sub)...)
 		case reflect.Slice:
-			if v.Field(i).Len() == 0 {
-				out = append(out, leaf{path: sub, value: v.Field(i)})
+			if value.Len() == 0 {
+				out = append(out, leaf{path: sub, value: value})
 			}
-			for j := range v.Field(i).Len() {
-				e, p := v.Field(i).Index(j), fmt.Sprintf("%s[%d]", sub, j)
+			for j := range value.Len() {
+				e, p := value.Index(j), fmt.Sprintf("%s[%d]", sub, j)
 				if e.Kind() == reflect.Struct {
 					out = append(out, leaves(e, p)...)
 				} else {
@@ -282,16 +293,39 @@ func leaves(v reflect.Value, path string) []leaf {
 				}
 			}
 		default:
-			out = append(out, leaf{sub, v.Field(i), f.Tag.Get("secret") != ""})
+			out = append(out, leaf{sub, value, f.Tag.Get("secret") != ""})
 		}
 	}
 	return out
 }
 
+// A setting is a field of a group, as the file calls it.
+type setting struct {
+	reflect.StructField
+	key string
+}
+
+// settings lists the fields of a group, those of what it embeds among them; these
+// have their names in JSON.
+func settings(t reflect.Type) []setting {
+	var out []setting
+	for _, f := range reflect.VisibleFields(t) {
+		if f.Anonymous {
+			continue
+		}
+		key, ok := f.Tag.Lookup("yaml")
+		if !ok {
+			key, _, _ = strings.Cut(f.Tag.Get("json"), ",")
+		}
+		out = append(out, setting{f, key})
+	}
+	return out
+}
+
 func fieldByKey(v reflect.Value, key string) (reflect.Value, bool) {
-	for i := range v.NumField() {
-		if v.Type().Field(i).Tag.Get("yaml") == key {
-			return v.Field(i), true
+	for _, f := range settings(v.Type()) {
+		if f.key == key {
+			return v.FieldByIndex(f.Index), true
 		}
 	}
 	return reflect.Value{}, false
@@ -299,8 +333,8 @@ func fieldByKey(v reflect.Value, key string) (reflect.Value, bool) {
 
 func keysOf(t reflect.Type) []string {
 	var keys []string
-	for i := range t.NumField() {
-		keys = append(keys, t.Field(i).Tag.Get("yaml"))
+	for _, f := range settings(t) {
+		keys = append(keys, f.key)
 	}
 	return keys
 }
@@ -343,6 +377,16 @@ func editDistance(a, b string) int {
 	return row[len(b)]
 }
 
+// flow writes a map of texts in one line.
+func flow(m reflect.Value) string {
+	var pairs []string
+	for _, name := range m.MapKeys() {
+		pairs = append(pairs, strconv.Quote(name.String())+": "+strconv.Quote(m.MapIndex(name).String()))
+	}
+	slices.Sort(pairs)
+	return "{" + strings.Join(pairs, ", ") + "}"
+}
+
 // print writes the merged configuration as it takes effect, each value with its
 // source, secrets masked, as YAML that can be used again.
 func (l *loaded) print(out io.Writer) {
@@ -353,8 +397,11 @@ func (l *loaded) print(out io.Writer) {
 	effective.Recordings = l.recordings()
 	for _, lf := range leaves(reflect.ValueOf(&effective).Elem(), "") {
 		value := fmt.Sprint(lf.value.Interface())
-		if lf.value.Kind() == reflect.String {
+		switch lf.value.Kind() {
+		case reflect.String:
 			value = strconv.Quote(value)
+		case reflect.Map:
+			value = flow(lf.value)
 		}
 		if lf.secret && lf.value.String() != "" {
 			value = `"***"`

@@ -2,7 +2,6 @@ package siptrunk
 
 import (
 	"context"
-	"strings"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
@@ -56,14 +55,14 @@ func (e *Endpoint) Dial(ctx context.Context, inv telephony.Invite) (telephony.Le
 // is not E.164 must never reach a trunk.
 func refuse(inv telephony.Invite) string {
 	switch {
-	case inv.Call == "" || strings.ContainsFunc(string(inv.Call), func(r rune) bool { return !tokenRune(r) }):
+	case !telephony.IsToken(string(inv.Call)):
 		return "the call has no id that can be a Call-ID"
 	case !inv.To.Valid():
 		return "the number to call is not E.164"
 	case !inv.From.Valid():
 		return "the caller ID is not E.164"
 	}
-	if err := checkHeaders(inv.Headers); err != nil {
+	if err := telephony.CheckHeaders(inv.Headers); err != nil {
 		return err.Error()
 	}
 	return ""

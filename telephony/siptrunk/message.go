@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base32"
-	"fmt"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -202,19 +201,7 @@ func displayName(s string) string {
 }
 
 // headerSafe reports whether a value may stand in a header as it is.
-func headerSafe(s string) bool {
-	return len(s) <= 1024 && !strings.ContainsFunc(s, func(r rune) bool {
-		return unicode.IsControl(r) && r != '\t' || r == unicode.ReplacementChar
-	})
-}
-
-// ownHeaders are those that an Invite may not set: we do.
-var ownHeaders = []string{
-	"via", "v", "from", "f", "to", "t", "call-id", "i", "cseq", "contact", "m", "route", "record-route",
-	"max-forwards", "content-type", "c", "content-length", "l", "content-encoding", "e", "allow",
-	"supported", "k", "require", "proxy-require", "authorization", "proxy-authorization", "user-agent",
-	"session-expires", "x", "min-se",
-}
+func headerSafe(s string) bool { return telephony.HeaderSafe(s) }
 
 // plain makes text of a peer fit to be stored and shown: valid UTF-8, no control
 // characters, at most n bytes.
@@ -226,29 +213,6 @@ func plain(s string, n int) string {
 		return r
 	}, strings.ToValidUTF8(s[:min(len(s), n)], ""))
 	return s
-}
-
-// checkHeaders refuses headers that would change the request's meaning or
-// carry a line break into it.
-func checkHeaders(headers map[string]string) error {
-	if len(headers) > 32 {
-		return fmt.Errorf("%d extra headers are too many: at most 32", len(headers))
-	}
-	for name, value := range headers {
-		switch {
-		case name == "" || len(name) > 64 || strings.ContainsFunc(name, func(r rune) bool { return !tokenRune(r) }):
-			return fmt.Errorf("header name %q is not a token", name)
-		case slices.Contains(ownHeaders, strings.ToLower(name)):
-			return fmt.Errorf("header %s is set by the dialer and may not be given", name)
-		case !headerSafe(value):
-			return fmt.Errorf("header %s has a control character or is longer than 1024 bytes", name)
-		}
-	}
-	return nil
-}
-
-func tokenRune(r rune) bool {
-	return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-.!%*_+`'~", r)
 }
 
 // tagOf returns the tag of a From or To header's parameters.
