@@ -27,13 +27,18 @@ func CauseOf(sipStatus int, reasonHeader string) (cause Cause, q850 int) {
 	return CauseFailed, q850
 }
 
-// statusCauses: RFC 3261 section 21, RFC 8197 (607), RFC 8688 (608).
+// statusCauses: RFC 3261 section 21, RFC 8197 (607), RFC 8688 (608). What RFC 8224
+// adds says something of our trunk and nothing of the number called.
 var statusCauses = map[int]Cause{
 	403: CauseRejected,
 	404: CauseInvalid,
 	408: CauseNoAnswer,
 	410: CauseInvalid,
 	416: CauseInvalid,
+	428: CauseFailed, // no Identity header
+	436: CauseFailed, // its certificate cannot be fetched
+	437: CauseFailed, // its certificate is not trusted
+	438: CauseFailed, // its signature is wrong
 	480: CauseNoAnswer,
 	484: CauseInvalid,
 	485: CauseInvalid,

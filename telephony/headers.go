@@ -7,8 +7,12 @@ import (
 	"unicode"
 )
 
-// maxHeaders is how many headers of its own an INVITE may be given.
-const maxHeaders = 32
+// maxHeaders is how many headers of its own an INVITE may be given, maxHeader how
+// long each may be in bytes: a signed Identity (RFC 8224) has about 1,000.
+const (
+	maxHeaders = 32
+	maxHeader  = 4096
+)
 
 // ownHeaders are those that an INVITE may not be given: the dialer sets them.
 var ownHeaders = []string{
@@ -28,7 +32,7 @@ func HeaderMistake(name, value string) string {
 	case slices.Contains(ownHeaders, strings.ToLower(name)):
 		return fmt.Sprintf("header %s is set by the dialer and may not be given", name)
 	case !HeaderSafe(value):
-		return fmt.Sprintf("header %s has a control character or is longer than 1024 bytes", name)
+		return fmt.Sprintf("header %s has a control character or is longer than %d bytes", name, maxHeader)
 	}
 	return ""
 }
@@ -48,7 +52,7 @@ func CheckHeaders(headers map[string]string) error {
 
 // HeaderSafe reports whether a value may stand in a header as it is.
 func HeaderSafe(s string) bool {
-	return len(s) <= 1024 && !strings.ContainsFunc(s, func(r rune) bool {
+	return len(s) <= maxHeader && !strings.ContainsFunc(s, func(r rune) bool {
 		return unicode.IsControl(r) && r != '\t' || r == unicode.ReplacementChar
 	})
 }

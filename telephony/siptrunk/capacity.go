@@ -52,6 +52,12 @@ func (l *line) configure(cfg telephony.Trunk, now time.Time) {
 	l.tokens = min(l.tokens, burst(cfg.CPS))
 }
 
+func (l *line) settings() telephony.Trunk {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.cfg
+}
+
 func (l *line) remove() {
 	l.mu.Lock()
 	l.gone = true

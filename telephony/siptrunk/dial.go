@@ -36,6 +36,9 @@ func (e *Endpoint) Dial(ctx context.Context, inv telephony.Invite) (telephony.Le
 	case ctx.Err() != nil:
 		return nil, notSent("%s", context.Cause(ctx))
 	}
+	if why := barred(l.settings(), inv); why != "" {
+		return nil, notSent("%s", why)
+	}
 	cfg, why := l.take(time.Now())
 	if why != "" {
 		return nil, notSent("%s", why)
@@ -73,7 +76,7 @@ func (e *Endpoint) trunkPeer(ctx context.Context, cfg telephony.Trunk, inv telep
 	p := peer{
 		trunk: cfg.ID, name: string(cfg.ID),
 		username: cfg.Username, password: cfg.Password, realm: cfg.Realm,
-		sources: cfg.MediaSources, fromName: inv.FromName,
+		sources: cfg.MediaSources,
 	}
 	var err error
 	if p.codecs, err = media.Codecs(cfg.Codecs); err != nil {
@@ -92,12 +95,7 @@ func (e *Endpoint) trunkPeer(ctx context.Context, cfg telephony.Trunk, inv telep
 	if at.Port == sip.DefaultUdpPort {
 		at.Port = 0
 	}
-	p.recipient = sip.Uri{Scheme: "sip", User: string(inv.To), Host: at.Host, Port: at.Port}
-	p.to = sip.Uri{Scheme: "sip", User: string(inv.To), Host: at.Host}
-	p.from = sip.Uri{Scheme: "sip", User: string(inv.From), Host: p.ours.String()}
-	if cfg.FromDomain != "" {
-		p.from.Host = cfg.FromDomain
-	}
+	p.identify(cfg, inv, at)
 	return p, nil
 }
 
@@ -118,7 +116,7 @@ func (e *Endpoint) place(ctx context.Context, p peer, inv telephony.Invite,
 	}
 	c := &call{
 		e: e, peer: p, id: inv.Call, log: log, session: session,
-		ring: inv.RingTimeout, headers: inv.Headers,
+		ring:       inv.RingTimeout,
 		onProgress: inv.OnProgress, onAnswer: inv.OnAnswer, onEarly: inv.OnEarlyFrame, release: release, line: trunk,
 	}
 	if c.ring <= 0 {
@@ -140,11 +138,6 @@ func (e *Endpoint) Ring(ctx context.Context, s telephony.Station) (telephony.Leg
 	inv := telephony.Invite{
 		Call:        dialer.NewCallID(),
 		RingTimeout: ringTimeout,
-		Headers: map[string]string{ // each maker of phones reads another one
-			"Call-Info":   "<sip:" + hostOf(p.ours) + ">;answer-after=0",
-			"Alert-Info":  "<http://" + hostOf(p.ours) + ">;info=alert-autoanswer;delay=0",
-			"Answer-Mode": "Auto",
-		},
 	}
 	return e.place(ctx, p, inv, func() {}, nil)
 }
@@ -182,6 +175,11 @@ func (e *Endpoint) stationPeer(ctx context.Context, s telephony.Station) (peer, 
 	}
 	p.to = sip.Uri{Scheme: "sip", User: p.recipient.User, Host: p.recipient.Host}
 	p.from = sip.Uri{Scheme: "sip", User: "dialer", Host: p.ours.String()}
+	p.headers = map[string]string{ // each maker of phones reads another one
+		"Call-Info":   "<sip:" + hostOf(p.ours) + ">;answer-after=0",
+		"Alert-Info":  "<http://" + hostOf(p.ours) + ">;info=alert-autoanswer;delay=0",
+		"Answer-Mode": "Auto",
+	}
 	return p, nil
 }
 

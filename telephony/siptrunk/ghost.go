@@ -122,9 +122,8 @@ func (e *Endpoint) EndOrphan(ctx context.Context, saved []byte) error {
 	}
 	d.peer = peer{trunk: s.Trunk, name: string(s.Trunk), addr: s.Address, ours: ours}
 	if l, _ := e.line(s.Trunk); l != nil {
-		l.mu.Lock()
-		d.peer.username, d.peer.password, d.peer.realm = l.cfg.Username, l.cfg.Password, l.cfg.Realm
-		l.mu.Unlock()
+		cfg := l.settings()
+		d.peer.username, d.peer.password, d.peer.realm = cfg.Username, cfg.Password, cfg.Realm
 	}
 	if err := e.sock.await(ctx); err != nil {
 		return fmt.Errorf("siptrunk: orphan %s: %w", callOf(s.CallID), err)

@@ -30,7 +30,6 @@ type call struct {
 	session *media.Session
 	sdp     *negotiation
 	ring    time.Duration
-	headers map[string]string
 
 	onProgress func(telephony.Progress)
 	onAnswer   func(dialog []byte)
@@ -51,6 +50,7 @@ type call struct {
 	gaveUp              telephony.Cause // empty while we want the answer
 	why                 string
 	cancelled           bool
+	attestation         string
 	pickedUp            bool // a 2xx came; without a leg somebody heard nothing
 
 	result   chan result
@@ -114,7 +114,8 @@ func (c *call) run(ctx context.Context) {
 
 	local := netip.AddrPortFrom(c.peer.ours, c.session.Local().Port())
 	c.sdp = newNegotiation(local, c.peer.codecs)
-	c.invite = c.e.newInvite(c.peer, c.e.callID(c.id), c.headers, c.sdp.offer(media.SendRecv, false))
+	c.invite = c.e.newInvite(c.peer, c.e.callID(c.id), c.sdp.offer(media.SendRecv, false))
+	c.attested(c.invite)
 	if err := c.transact(); err != nil {
 		c.trunkSilent()
 		c.report(c.failed(telephony.CauseUnreachable, 0, err.Error(), 0))
@@ -256,6 +257,7 @@ func (c *call) progress(res *sip.Response) {
 	if res.StatusCode <= 100 || c.gaveUp != "" {
 		return
 	}
+	c.attested(res)
 	now := time.Now()
 	if c.ringingAt.IsZero() {
 		c.ringingAt = now
@@ -350,6 +352,7 @@ func (c *call) decide(res *sip.Response) (leg bool) {
 // answered turns a 2xx into a leg, or ends it when it carries no usable audio.
 func (c *call) answered(res *sip.Response) (leg bool) {
 	answeredAt := time.Now()
+	c.attested(res)
 	d := c.e.newDialog(context.Background(), c.peer, c.invite, res)
 	defer func() { // also when the SDP makes the parser panic
 		if !leg {

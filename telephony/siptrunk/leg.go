@@ -53,7 +53,7 @@ func (e *Endpoint) newLeg(c *call, d *dialog, remote media.Remote, res *sip.Resp
 		done:       make(chan struct{}),
 		info: telephony.Info{
 			Call: c.id, Trunk: c.peer.trunk,
-			PlacedAt: c.placedAt, RingingAt: c.ringingAt, AnsweredAt: at,
+			PlacedAt: c.placedAt, RingingAt: c.ringingAt, AnsweredAt: at, Attestation: c.attestation,
 		},
 	}
 	l.timer.init(res)

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base32"
+	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -40,6 +41,7 @@ type peer struct {
 	from, to  sip.Uri
 	fromName  string
 	recipient sip.Uri
+	headers   map[string]string // added to the INVITE
 }
 
 // phone reports whether the peer is an agent's phone.
@@ -123,20 +125,15 @@ func (e *Endpoint) request(method sip.RequestMethod, to netip.AddrPort, ours net
 }
 
 // newInvite builds the INVITE of a call.
-func (e *Endpoint) newInvite(p peer, callID string, headers map[string]string, sdp []byte) *sip.Request {
+func (e *Endpoint) newInvite(p peer, callID string, sdp []byte) *sip.Request {
 	from := &sip.FromHeader{DisplayName: displayName(p.fromName), Address: p.from}
 	from.Params.Add("tag", newTag())
 	req := e.request(sip.INVITE, p.addr, p.ours, p.recipient, from, &sip.ToHeader{Address: p.to}, callID, 1)
 	req.AppendHeader(&sip.ContactHeader{Address: e.contact(p)})
 	req.AppendHeader(sip.NewHeader("Allow", allow))
 	req.AppendHeader(sip.NewHeader("Supported", "timer"))
-	names := make([]string, 0, len(headers))
-	for name := range headers {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, name := range names {
-		req.AppendHeader(sip.NewHeader(name, headers[name]))
+	for _, name := range slices.Sorted(maps.Keys(p.headers)) {
+		req.AppendHeader(sip.NewHeader(name, p.headers[name]))
 	}
 	setSDP(req, sdp)
 	return req
