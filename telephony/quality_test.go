@@ -16,8 +16,8 @@ func TestMOS(t *testing.T) {
 		{0, 0, 0, 4.40},
 		{0, 0, 200 * time.Millisecond, 4.35},
 		{0.01, 0, 0, 4.32},
-		{0.05, 0, 0, 3.94},
-		{0.20, 0, 0, 2.58},
+		{0.05, 0, 0, 3.90},
+		{0.20, 0, 0, 2.61},
 		{0, 50 * time.Millisecond, 600 * time.Millisecond, 2.91},
 		{1, time.Second, 5 * time.Second, 1},
 	} {
