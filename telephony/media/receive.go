@@ -3,7 +3,6 @@ package media
 import (
 	"math"
 	"net/netip"
-	"slices"
 	"sync"
 	"time"
 
@@ -65,6 +64,7 @@ type inbound struct {
 	agreedAt  time.Time
 	peer      netip.AddrPort // remote.Addr, or where it was latched to
 	opener    opener         // undoes SRTP, nil when there is none
+	ours      uint32         // the SSRC of what we send
 	heard     bool           // from remote.Addr itself
 	latched   bool
 	latch     runOf
@@ -92,7 +92,8 @@ func (in *inbound) setRemote(r Remote, now time.Time) {
 		in.latch = runOf{}
 	}
 	in.remote, in.agreed = r, true
-	in.s.out.setRemote(r, in.peer)
+	in.protect(r.Crypto)
+	in.ours = in.s.out.setRemote(r, in.peer)
 }
 
 // untold is a frame that taps are still to hear.
@@ -151,11 +152,12 @@ func (s *Session) take(datagram []byte, from netip.AddrPort, now time.Time) {
 
 // accept decides whether a datagram belongs to this leg.
 func (in *inbound) accept(datagram []byte, from netip.AddrPort, now time.Time) (packet, bool) {
-	if in.closed || !in.agreed || !in.remote.Receive || len(datagram) < 12 || !in.known(from.Addr()) {
+	if in.closed || !in.agreed || len(datagram) < 12 || !in.known(from.Addr()) {
 		return packet{}, false
 	}
+	// Also of what is not heard, on hold: SRTP counts every packet.
 	datagram, ok := in.unseal(datagram)
-	if !ok {
+	if !ok || !in.remote.Receive {
 		return packet{}, false
 	}
 	n, err := in.header.Unmarshal(datagram)
@@ -163,6 +165,9 @@ func (in *inbound) accept(datagram []byte, from netip.AddrPort, now time.Time) (
 		return packet{}, false
 	}
 	h := &in.header
+	if in.opener != nil && h.SSRC == in.ours {
+		return packet{}, false // our own, thrown back
+	}
 	p := packet{
 		marker: h.Marker, sequence: h.SequenceNumber, timestamp: h.Timestamp, payload: datagram[n:],
 	}
@@ -187,18 +192,16 @@ func (in *inbound) classify(p *packet, payloadType uint8) bool {
 	switch {
 	case len(p.payload) > maxPayload:
 		return false
-	case in.remote.DTMF != 0 && payloadType == in.remote.DTMF:
+	case in.remote.isEvent(payloadType):
 		p.kind = kindEvent
 		return len(p.payload) >= 4
 	case payloadType == comfortNoise:
 		p.kind = kindNoise
 		return true
-	case payloadType == in.remote.Codec.PayloadType(),
-		slices.Contains(in.remote.Codecs, Codec(payloadType)):
-		p.kind, p.codec = kindAudio, Codec(payloadType)
-		return len(p.payload) > 0
 	}
-	return false
+	codec, ok := in.remote.codecOf(payloadType)
+	p.kind, p.codec = kindAudio, codec
+	return ok && len(p.payload) > 0
 }
 
 // known tells whether an address may be the far end's: others are turned away

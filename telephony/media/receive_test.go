@@ -343,7 +343,7 @@ func FuzzPacket(f *testing.F) {
 	f.Cleanup(func() { _ = sink.Close() })
 	from := netip.MustParseAddrPort("127.0.0.9:4000")
 	r := remoteAt(from, PCMU)
-	r.Codecs = []Codec{PCMU, PCMA}
+	r.Formats = []Format{{0, PCMU}, {8, PCMA}}
 	leg.SetRemote(r)
 	out.SetRemote(remoteAt(sink.LocalAddr().(*net.UDPAddr).AddrPort(), PCMA))
 	leg.Relay(out)

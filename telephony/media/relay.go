@@ -131,7 +131,7 @@ func (o *outbound) payloadOf(p packet) (payloadType uint8, n int, ok bool) {
 		for i := range 160 {
 			o.packet[12+i] = o.remote.Codec.silence()
 		}
-		return o.remote.Codec.PayloadType(), 160, true
+		return o.remote.payloadType(), 160, true
 	}
-	return o.remote.Codec.PayloadType(), len(p.codec.transcode(o.packet[12:12], p.payload, o.remote.Codec)), true
+	return o.remote.payloadType(), len(p.codec.transcode(o.packet[12:12], p.payload, o.remote.Codec)), true
 }

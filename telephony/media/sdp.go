@@ -25,127 +25,10 @@ const (
 
 const (
 	telephoneEvent = "telephone-event"
-	offeredEvent   = 101     // the payload type that we offer for it
 	maxSDP         = 1 << 16 // bytes
 	maxMedia       = 16      // m= lines
+	maxCrypto      = 64      // a=crypto lines that are read
 )
-
-// Offer describes a new stream from local. sessionID stays for the call and
-// version grows by one with each change (RFC 3264 section 8). dir is one of
-// the directions; "" is sendrecv.
-func Offer(local netip.AddrPort, sessionID, version uint64, codecs []Codec, dir string) []byte {
-	if dir == "" {
-		dir = SendRecv
-	}
-	m := &sdp.MediaDescription{MediaName: sdp.MediaName{
-		Media: "audio", Port: sdp.RangedPort{Value: int(local.Port())}, Protos: []string{"RTP", "AVP"},
-	}}
-	for _, c := range codecs {
-		addCodec(m, c)
-	}
-	addEvent(m, offeredEvent, 8000)
-	finish(m, dir)
-	return describe(local, sessionID, version, m)
-}
-
-// ParseAnswer reads the far end's answer to an offer of these codecs.
-func ParseAnswer(body []byte, offered []Codec) (Remote, error) {
-	d, err := parse(body)
-	if err != nil {
-		return Remote{}, err
-	}
-	i, err := d.audio()
-	if err != nil {
-		return Remote{}, err
-	}
-	return d.remote(i, offered)
-}
-
-// Answer answers the far end's offer (a re-INVITE, a call to us) with the first
-// of its codecs that is among ours. dir is what we would do; what the offer
-// does not allow is left out. All media but the first usable audio is refused.
-func Answer(offer []byte, local netip.AddrPort, sessionID, version uint64, codecs []Codec, dir string) ([]byte, Remote, error) {
-	d, err := parse(offer)
-	if err != nil {
-		return nil, Remote{}, err
-	}
-	chosen, err := d.audio()
-	if err != nil {
-		return nil, Remote{}, err
-	}
-	r, err := d.remote(chosen, codecs)
-	if err != nil {
-		return nil, Remote{}, err
-	}
-	if dir == "" {
-		dir = SendRecv
-	}
-	wants := directionOf(dir)
-	r.Send, r.Receive = r.Send && wants.send, r.Receive && wants.receive
-
-	var media []*sdp.MediaDescription
-	for i, fields := range d.named {
-		answer := &sdp.MediaDescription{MediaName: sdp.MediaName{
-			Media: fields[0], Protos: strings.Split(fields[2], "/"), Formats: fields[3:],
-		}}
-		if i == chosen {
-			answer.MediaName.Port.Value = int(local.Port())
-			answer.MediaName.Formats = nil
-			addCodec(answer, r.Codec)
-			if r.DTMF != 0 {
-				addEvent(answer, r.DTMF, r.DTMFClock)
-			}
-			finish(answer, directionName(r.Send, r.Receive))
-		}
-		media = append(media, answer)
-	}
-	r.Codecs = nil // it may send only what we have answered
-	return describe(local, sessionID, version, media...), r, nil
-}
-
-func addCodec(m *sdp.MediaDescription, c Codec) {
-	pt := strconv.Itoa(int(c.PayloadType()))
-	m.MediaName.Formats = append(m.MediaName.Formats, pt)
-	m.WithValueAttribute("rtpmap", pt+" "+c.Name()+"/8000")
-}
-
-func addEvent(m *sdp.MediaDescription, payloadType uint8, clock uint32) {
-	pt := strconv.Itoa(int(payloadType))
-	m.MediaName.Formats = append(m.MediaName.Formats, pt)
-	m.WithValueAttribute("rtpmap", fmt.Sprintf("%s %s/%d", pt, telephoneEvent, clock))
-	m.WithValueAttribute("fmtp", pt+" 0-15")
-}
-
-func finish(m *sdp.MediaDescription, dir string) {
-	m.WithValueAttribute("ptime", "20")
-	m.WithPropertyAttribute(dir)
-}
-
-func describe(local netip.AddrPort, sessionID, version uint64, media ...*sdp.MediaDescription) []byte {
-	addrType := "IP6"
-	if local.Addr().Is4() {
-		addrType = "IP4"
-	}
-	d := sdp.SessionDescription{
-		Origin: sdp.Origin{
-			Username: "-",
-			// Peers that keep these as signed numbers refuse larger ones.
-			SessionID: sessionID &^ (1 << 63), SessionVersion: version &^ (1 << 63),
-			NetworkType: "IN", AddressType: addrType, UnicastAddress: local.Addr().String(),
-		},
-		SessionName: "-",
-		ConnectionInformation: &sdp.ConnectionInformation{
-			NetworkType: "IN", AddressType: addrType, Address: &sdp.Address{Address: local.Addr().String()},
-		},
-		TimeDescriptions:  []sdp.TimeDescription{{}},
-		MediaDescriptions: media,
-	}
-	b, err := d.Marshal()
-	if err != nil {
-		panic("media: " + err.Error()) // Marshal only fails on what it is not given here
-	}
-	return b
-}
 
 // description is a parsed body.
 type description struct {
@@ -246,29 +129,39 @@ func ordered(lines []string) []string {
 
 func isAudio(fields []string) bool { return strings.EqualFold(fields[0], "audio") }
 
+// profiles are the kinds of RTP that we speak, and whether they want SRTP. Plain
+// ones allow it (RFC 8643).
+var profiles = map[string]bool{"RTP/AVP": false, "RTP/AVPF": false, "RTP/SAVP": true, "RTP/SAVPF": true}
+
 func isRTP(fields []string) bool {
-	return strings.EqualFold(fields[2], "RTP/AVP") || strings.EqualFold(fields[2], "RTP/AVPF")
+	_, ok := profiles[strings.ToUpper(fields[2])]
+	return ok
 }
 
-// audio returns the index of the audio to use.
-func (d *description) audio() (int, error) {
+// profile is the kind of RTP that section i wants.
+func (d *description) profile(i int) string { return strings.ToUpper(d.named[i][2]) }
+
+// usable returns the first audio that take takes, else why there is none.
+func (d *description) usable(take func(i int) error) (int, error) {
 	err := errors.New("the SDP has no audio")
 	for i, fields := range d.named {
 		switch {
 		case !isAudio(fields):
 		case !isRTP(fields):
-			err = fmt.Errorf("the SDP wants audio over %s: only RTP/AVP is supported", printable(fields[2]))
-		case d.MediaDescriptions[i].MediaName.Port.Value != 0:
-			return i, nil
-		default:
+			err = fmt.Errorf("the SDP wants audio over %s: only RTP/AVP and RTP/SAVP are supported", printable(fields[2]))
+		case d.MediaDescriptions[i].MediaName.Port.Value == 0:
 			err = fmt.Errorf("%w (m=audio 0)", ErrRejected)
+		default:
+			if err = take(i); err == nil {
+				return i, nil
+			}
 		}
 	}
 	return 0, err
 }
 
 // remote reads media section i.
-func (d *description) remote(i int, offered []Codec) (Remote, error) {
+func (d *description) remote(i int, ours []Codec) (Remote, error) {
 	m := d.MediaDescriptions[i]
 	addr, err := d.address(i)
 	if err != nil {
@@ -279,18 +172,45 @@ func (d *description) remote(i int, offered []Codec) (Remote, error) {
 		return Remote{}, fmt.Errorf("the SDP has audio port %d, which is not between 1 and 65535", port)
 	}
 	r := Remote{Addr: netip.AddrPortFrom(addr, uint16(port))}
-	if r.Codecs = d.codecs(m, offered); len(r.Codecs) == 0 {
+	if r.Formats = formats(m, ours); len(r.Formats) == 0 {
 		return Remote{}, fmt.Errorf("the SDP has none of our codecs %v: its audio formats are %s",
-			offered, printable(strings.Join(m.MediaName.Formats, " ")))
+			ours, printable(strings.Join(m.MediaName.Formats, " ")))
 	}
-	r.Codec = r.Codecs[0]
+	r.Codec, r.PayloadType = r.Formats[0].Codec, r.Formats[0].PayloadType
 	r.DTMF, r.DTMFClock = events(m)
+	r.Control, r.Mux = d.control(m, addr)
 	theirs := directionOf(d.direction(m))
 	r.Send, r.Receive = theirs.receive, theirs.send
-	if d.held(i) {
+	if addr.IsUnspecified() {
 		r.Send = false
 	}
 	return r, nil
+}
+
+// control reads where the far end wants RTCP (RFC 3605, RFC 5761). An address
+// that we would not send audio to is not believed for RTCP either.
+func (d *description) control(m *sdp.MediaDescription, addr netip.Addr) (at netip.AddrPort, mux bool) {
+	if _, mux = m.Attribute("rtcp-mux"); mux {
+		return netip.AddrPort{}, true
+	}
+	value, _ := m.Attribute("rtcp")
+	fields := strings.Fields(value)
+	if len(fields) == 0 {
+		return netip.AddrPort{}, false
+	}
+	port, err := strconv.ParseUint(fields[0], 10, 16)
+	if err != nil || port == 0 {
+		return netip.AddrPort{}, false
+	}
+	if len(fields) >= 4 {
+		if a, err := unicast(fields[3]); err == nil && !a.IsUnspecified() {
+			addr = a
+		}
+	}
+	if addr.IsUnspecified() {
+		return netip.AddrPort{}, false
+	}
+	return netip.AddrPortFrom(addr, uint16(port)), false
 }
 
 // address is that of section i: its own c= line, else the session's.
@@ -302,7 +222,12 @@ func (d *description) address(i int) (netip.Addr, error) {
 	if c == nil || c.Address == nil {
 		return netip.Addr{}, errors.New("the SDP has no c= line: nowhere to send audio to")
 	}
-	text, _, _ := strings.Cut(c.Address.Address, "/") // a multicast address has a TTL
+	return unicast(c.Address.Address)
+}
+
+// unicast reads an address that audio may go to.
+func unicast(text string) (netip.Addr, error) {
+	text, _, _ = strings.Cut(text, "/") // a multicast address has a TTL
 	addr, err := netip.ParseAddr(text)
 	addr = addr.Unmap()
 	switch {
@@ -320,29 +245,35 @@ func (d *description) address(i int) (netip.Addr, error) {
 	return addr, nil // 0.0.0.0 is hold in the manner of RFC 2543
 }
 
-// held reports hold by address.
-func (d *description) held(i int) bool {
-	addr, err := d.address(i)
-	return err == nil && addr.IsUnspecified()
+// A Format is a codec by the payload type that stands for it.
+type Format struct {
+	PayloadType uint8
+	Codec       Codec
 }
 
-// codecs returns those of ours that section m names, in its order.
-func (d *description) codecs(m *sdp.MediaDescription, ours []Codec) []Codec {
+// formats returns those of section m that are ours, in its order. A codec may
+// have a dynamic payload type instead of its static one.
+func formats(m *sdp.MediaDescription, ours []Codec) []Format {
 	names := rtpmaps(m)
-	var found []Codec
+	var found []Format
 	for _, format := range m.MediaName.Formats {
 		pt, err := strconv.ParseUint(format, 10, 7)
 		if err != nil {
 			continue
 		}
-		c := Codec(pt)
-		if !slices.Contains(ours, c) || slices.Contains(found, c) {
-			continue
+		f := Format{PayloadType: uint8(pt), Codec: Codec(pt)}
+		if e, mapped := names[f.PayloadType]; mapped {
+			i := slices.IndexFunc(ours, func(c Codec) bool { return strings.EqualFold(c.Name(), e.name) })
+			if i < 0 || e.clock != 8000 || e.channels != 1 {
+				continue
+			}
+			if f.Codec = ours[i]; pt < 35 && f.Codec != Codec(pt) {
+				continue // a static payload type that was given to something else
+			}
 		}
-		if name, mapped := names[uint8(pt)]; mapped && !strings.EqualFold(name.name, c.Name()) {
-			continue // a static payload type that was given to something else
+		if slices.Contains(ours, f.Codec) && !slices.ContainsFunc(found, func(o Format) bool { return o.PayloadType == f.PayloadType }) {
+			found = append(found, f)
 		}
-		found = append(found, c)
 	}
 	return found
 }
@@ -370,8 +301,9 @@ func events(m *sdp.MediaDescription) (payloadType uint8, clock uint32) {
 }
 
 type encoding struct {
-	name  string
-	clock uint32
+	name     string
+	clock    uint32
+	channels uint64
 }
 
 // rtpmaps reads the a=rtpmap lines of m.
@@ -387,14 +319,39 @@ func rtpmaps(m *sdp.MediaDescription) map[uint8]encoding {
 			continue
 		}
 		name, rate, _ := strings.Cut(strings.TrimSpace(rest), "/")
-		rate, _, _ = strings.Cut(rate, "/")
+		rate, channels, _ := strings.Cut(rate, "/")
 		clock, err := strconv.ParseUint(strings.TrimSpace(rate), 10, 32)
 		if err != nil || clock == 0 || clock > 1_000_000 {
 			clock = 8000
 		}
-		found[uint8(pt)] = encoding{strings.TrimSpace(name), uint32(clock)}
+		e := encoding{strings.TrimSpace(name), uint32(clock), 1}
+		if n, err := strconv.ParseUint(strings.TrimSpace(channels), 10, 8); err == nil {
+			e.channels = n
+		}
+		found[uint8(pt)] = e
 	}
 	return found
+}
+
+// cryptoOf returns the a=crypto lines of section m that we can use, and why the
+// last of the others is none of them.
+func cryptoOf(m *sdp.MediaDescription) (lines []cryptoLine, err error) {
+	n := 0
+	for _, a := range m.Attributes {
+		if !strings.EqualFold(a.Key, "crypto") {
+			continue
+		}
+		if n++; n > maxCrypto {
+			break
+		}
+		l, why := parseCrypto(a.Value)
+		if why != nil {
+			err = why
+			continue
+		}
+		lines = append(lines, l)
+	}
+	return lines, err
 }
 
 // direction is that of section m, else of the session, else sendrecv.

@@ -9,6 +9,16 @@ import (
 
 var both = []Codec{PCMU, PCMA}
 
+// parseAnswer reads an answer to an offer of ours.
+func parseAnswer(b []byte, codecs []Codec) (Remote, error) {
+	return NewNegotiation(netip.MustParseAddrPort("192.0.2.200:4000"), codecs, "").Accept(b)
+}
+
+// answer answers an offer from 192.0.2.2:5000.
+func answer(offer []byte, codecs []Codec, dir string) ([]byte, Remote, error) {
+	return NewNegotiation(netip.MustParseAddrPort("192.0.2.2:5000"), codecs, "").Answer(offer, dir)
+}
+
 // body makes SDP of its lines.
 func body(lines ...string) []byte { return []byte(strings.Join(lines, "\r\n") + "\r\n") }
 
@@ -47,7 +57,7 @@ func TestParseAnswer(t *testing.T) {
 		"loopback":             {plain("m=audio 4000 RTP/AVP 0", "c=IN IP4 127.0.0.1"), "127.0.0.1:4000", PCMU, 0, true, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r, err := ParseAnswer(c.body, both)
+			r, err := parseAnswer(c.body, both)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -68,7 +78,8 @@ func TestParseAnswerRefuses(t *testing.T) {
 		"no media":         {plain(), "no audio"},
 		"short m=":         {plain("m=audio 4000"), "m= line"},
 		"only video":       {plain("m=video 5000 RTP/AVP 96"), "no audio"},
-		"encrypted":        {plain("m=audio 4000 RTP/SAVP 0"), "RTP/AVP"},
+		"encrypted":        {plain("m=audio 4000 RTP/SAVP 0"), "SRTP"},
+		"DTLS":             {plain("m=audio 4000 UDP/TLS/RTP/SAVPF 0"), "RTP/SAVP"},
 		"other codec":      {plain("m=audio 4000 RTP/AVP 18"), "codec"},
 		"codec redefined":  {plain("m=audio 4000 RTP/AVP 0", "a=rtpmap:0 G729/8000"), "codec"},
 		"no address":       {body("v=0", "o=- 1 1 IN IP4 192.0.2.1", "s=-", "t=0 0", "m=audio 4000 RTP/AVP 0"), "c= line"},
@@ -82,7 +93,7 @@ func TestParseAnswerRefuses(t *testing.T) {
 		"too many media":   {plain(strings.Repeat("m=audio 4000 RTP/AVP 0\r\n", 40)), "m= lines"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r, err := ParseAnswer(c.body, both)
+			r, err := parseAnswer(c.body, both)
 			if err == nil {
 				t.Fatalf("accepted as %+v", r)
 			}
@@ -91,10 +102,10 @@ func TestParseAnswerRefuses(t *testing.T) {
 			}
 		})
 	}
-	if _, err := ParseAnswer(plain("m=audio 0 RTP/AVP 0"), both); !errors.Is(err, ErrRejected) {
+	if _, err := parseAnswer(plain("m=audio 0 RTP/AVP 0"), both); !errors.Is(err, ErrRejected) {
 		t.Errorf("m=audio 0: %v, want ErrRejected", err)
 	}
-	if _, err := ParseAnswer(plain("m=audio 4000 RTP/AVP 8"), []Codec{PCMU}); err == nil {
+	if _, err := parseAnswer(plain("m=audio 4000 RTP/AVP 8"), []Codec{PCMU}); err == nil {
 		t.Error("a codec that was not offered was accepted")
 	}
 }
@@ -110,12 +121,13 @@ func TestOfferAndAnswerAgree(t *testing.T) {
 		{SendRecv, RecvOnly, "recvonly", "no", "yes"},
 		{SendOnly, SendOnly, "inactive", "no", "no"},
 	} {
-		offer := Offer(ours, 1<<63+7, 1, both, c.offered)
-		answer, atTheirs, err := Answer(offer, theirs, 8, 1, []Codec{PCMA, PCMU}, c.wanted)
+		offerer := NewNegotiation(ours, both, "")
+		offer := offerer.Offer(c.offered)
+		answer, atTheirs, err := NewNegotiation(theirs, []Codec{PCMA, PCMU}, "").Answer(offer, c.wanted)
 		if err != nil {
 			t.Fatal(err)
 		}
-		atOurs, err := ParseAnswer(answer, both)
+		atOurs, err := offerer.Accept(answer)
 		if err != nil {
 			t.Fatalf("%v in\n%s", err, answer)
 		}
@@ -131,7 +143,9 @@ func TestOfferAndAnswerAgree(t *testing.T) {
 }
 
 func TestOfferIsPlainSDP(t *testing.T) {
-	offer := string(Offer(netip.MustParseAddrPort("192.0.2.1:4000"), 1<<63+7, 3, both, ""))
+	n := NewNegotiation(netip.MustParseAddrPort("192.0.2.1:4000"), both, "")
+	n.id, n.version = 7, 3
+	offer := string(n.Offer(""))
 	want := "v=0\r\no=- 7 3 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n" +
 		"m=audio 4000 RTP/AVP 0 8 101\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:8 PCMA/8000\r\n" +
 		"a=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-15\r\na=ptime:20\r\na=sendrecv\r\n"
@@ -144,7 +158,7 @@ func TestOfferIsPlainSDP(t *testing.T) {
 func TestAnswerToSeveralMedia(t *testing.T) {
 	offer := plain("m=video 5000 RTP/AVP 96", "a=rtpmap:96 H264/90000", "m=audio 4000 RTP/AVP 18 8 97",
 		"a=rtpmap:97 telephone-event/8000", "m=audio 4002 RTP/AVP 0", "m=image 4004 udptl t38")
-	answer, r, err := Answer(offer, netip.MustParseAddrPort("192.0.2.2:5000"), 1, 1, both, "")
+	answer, r, err := answer(offer, both, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,7 +182,7 @@ func TestAnswerToHold(t *testing.T) {
 		"by address":   plain("m=audio 4000 RTP/AVP 0", "c=IN IP4 0.0.0.0"),
 		"by direction": plain("m=audio 4000 RTP/AVP 0", "a=sendonly"),
 	} {
-		answer, r, err := Answer(offer, netip.MustParseAddrPort("192.0.2.2:5000"), 1, 2, both, "")
+		answer, r, err := answer(offer, both, "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -190,8 +204,8 @@ func FuzzParseAnswer(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		r, err := ParseAnswer(b, both)
-		if err == nil && (!r.Addr.IsValid() || r.Addr.Port() == 0 || r.Addr.Addr().IsMulticast() || len(r.Codecs) == 0 ||
+		r, err := parseAnswer(b, both)
+		if err == nil && (!r.Addr.IsValid() || r.Addr.Port() == 0 || r.Addr.Addr().IsMulticast() || len(r.Formats) == 0 ||
 			r.Send && r.Addr.Addr().IsUnspecified()) {
 			t.Errorf("accepted as %+v", r)
 		}
@@ -203,11 +217,11 @@ func FuzzAnswer(f *testing.F) {
 		f.Add(s, "sendrecv")
 	}
 	f.Fuzz(func(t *testing.T, b []byte, dir string) {
-		answer, r, err := Answer(b, netip.MustParseAddrPort("192.0.2.2:5000"), 1, 1, both, dir)
+		answer, r, err := answer(b, both, dir)
 		if err != nil {
 			return
 		}
-		back, err := ParseAnswer(answer, both)
+		back, err := parseAnswer(answer, both)
 		if err != nil {
 			t.Fatalf("our answer cannot be read: %v\n%s", err, answer)
 		}

@@ -18,6 +18,32 @@ type sealer interface {
 // identifier and the index of SRTCP.
 const maxTrailer = 16 + 128 + 4
 
+// protect takes the keys of what comes; those that stay keep their state.
+func (in *inbound) protect(c *Crypto) {
+	before, _ := in.opener.(*unseal)
+	switch {
+	case c == nil:
+		in.opener = nil
+	case before == nil || !before.fits(c):
+		in.opener = newUnseal(c, before)
+	}
+}
+
+// protect takes the key of what is sent. With another one begins another stream.
+func (o *outbound) protect(c *Crypto) {
+	before, _ := o.sealer.(*seal)
+	switch {
+	case c == nil:
+		o.sealer = nil
+	case before != nil && before.fits(c):
+		before.key.mki = c.send.mki
+	default:
+		o.sealer = newSeal(c)
+		o.ssrc, _, o.sequence = newStart()
+		o.relay.live, o.resume, o.octets = false, true, 0
+	}
+}
+
 // unseal undoes the protection of a datagram. The caller holds in.mu.
 func (in *inbound) unseal(datagram []byte) (plain []byte, ok bool) {
 	if in.opener == nil {

@@ -51,10 +51,12 @@ func (o *outbound) init(s *Session) {
 	o.clockTimestamp, o.clockAt, o.resume = o.timestamp, time.Now(), true
 }
 
-func (o *outbound) setRemote(r Remote, peer netip.AddrPort) {
+func (o *outbound) setRemote(r Remote, peer netip.AddrPort) (ssrc uint32) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.remote, o.peer = r, peer
+	o.protect(r.Crypto)
+	return o.ssrc
 }
 
 func (o *outbound) setPeer(peer netip.AddrPort) {
@@ -90,7 +92,7 @@ func (o *outbound) writeFrame(f *telephony.Frame, now time.Time) (at time.Time, 
 		return at, true
 	}
 	payload := o.remote.Codec.Encode(o.packet[12:12], f.Samples[:])
-	o.send(o.remote.Codec.PayloadType(), o.resume, o.sequence, o.timestamp, len(payload), now)
+	o.send(o.remote.payloadType(), o.resume, o.sequence, o.timestamp, len(payload), now)
 	o.resume = false
 	o.sequence++
 	o.timestamp += telephony.FrameSamples

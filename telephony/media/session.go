@@ -1,11 +1,12 @@
 // Package media carries the audio of call legs: RTP (RFC 3550) over UDP, G.711,
-// key presses (RFC 4733), and the SDP that agrees on them (RFC 8866, RFC 3264).
+// key presses (RFC 4733), SRTP (RFC 3711), and the SDP that agrees on them (RFC
+// 8866, RFC 3264) with the keys (RFC 4568).
 //
 // It knows nothing of SIP, of calls or of who talks: siptrunk gives it the
 // bodies and addresses it was told. It neither mixes nor keeps a play-out
 // clock; a packet that comes in leaves at once, so a stall never becomes delay.
 //
-// Entry points: NewPorts, Ports.Open, Session; Offer, ParseAnswer, Answer.
+// Entry points: NewPorts, Ports.Open, Session; Negotiation.
 // Goroutines: a Session owns two, one that reads RTP and one that keeps RTCP,
 // both ended by Close.
 package media
@@ -31,19 +32,48 @@ var ErrClosed = errors.New("the media session is closed")
 type Remote struct {
 	Addr  netip.AddrPort // where it hears, and whence it must send
 	Codec Codec          // what we send
-	// Codecs is all that the far end may send; empty means Codec alone.
-	Codecs []Codec
-	DTMF   uint8 // payload type of telephone-event, 0 when it has none
+	// PayloadType that we send Codec by; 0 means its static one.
+	PayloadType uint8
+	// Formats is all that the far end may send; empty means Codec alone.
+	Formats []Format
+	DTMF    uint8 // payload type of telephone-event, 0 when it has none
+	// DTMFIn is another one that it may send telephone-event by.
+	DTMFIn uint8
 	// DTMFClock is the clock rate of telephone-event in Hz; 0 means 8000.
 	DTMFClock uint32
 	// Control is where the far end hears RTCP when it is not the port above Addr
 	// (a=rtcp, RFC 3605). Mux: RTP and RTCP share Addr and our port (RFC 5761).
 	Control netip.AddrPort
 	Mux     bool
+	// Crypto is what SRTP goes by, nil for plain RTP.
+	Crypto *Crypto
 	// Send and Receive are the direction as we see it; both are false on hold.
 	Send, Receive bool
 	// Sources are networks beside Addr from which RTP is accepted.
 	Sources []netip.Prefix
+}
+
+// payloadType is what we send the codec by.
+func (r *Remote) payloadType() uint8 {
+	if r.PayloadType != 0 {
+		return r.PayloadType
+	}
+	return r.Codec.PayloadType()
+}
+
+// codecOf is what the far end sends by a payload type.
+func (r *Remote) codecOf(payloadType uint8) (Codec, bool) {
+	for _, f := range r.Formats {
+		if f.PayloadType == payloadType {
+			return f.Codec, true
+		}
+	}
+	return r.Codec, payloadType == r.payloadType()
+}
+
+// isEvent reports whether the far end sends telephone-event by a payload type.
+func (r *Remote) isEvent(payloadType uint8) bool {
+	return payloadType != 0 && r.DTMF != 0 && (payloadType == r.DTMF || payloadType == r.DTMFIn)
 }
 
 // A Session is one leg's RTP. Its methods may be called from any goroutine;
@@ -275,6 +305,8 @@ func (t *taps) change(f func(copied []*tap) []*tap) {
 }
 
 // newStart returns random first values for what we send (RFC 3550 section 5.1).
+// The sequence number is not near its end: an SRTP far end that missed the first
+// packets could not know that it has rolled over (RFC 3711 section 3.3.1).
 func newStart() (ssrc, timestamp uint32, sequence uint16) {
-	return rand.Uint32(), rand.Uint32(), uint16(rand.Uint32())
+	return rand.Uint32(), rand.Uint32(), uint16(rand.Uint32() >> 17)
 }

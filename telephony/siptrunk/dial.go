@@ -76,7 +76,7 @@ func (e *Endpoint) trunkPeer(ctx context.Context, cfg telephony.Trunk, inv telep
 	p := peer{
 		trunk: cfg.ID, name: string(cfg.ID),
 		username: cfg.Username, password: cfg.Password, realm: cfg.Realm,
-		sources: cfg.MediaSources,
+		sources: cfg.MediaSources, srtp: cfg.SRTP,
 	}
 	var err error
 	if p.codecs, err = media.Codecs(cfg.Codecs); err != nil {

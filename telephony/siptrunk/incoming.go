@@ -202,9 +202,9 @@ func (l *Leg) reoffer(req *sip.Request, tx sip.ServerTransaction) {
 	var err error
 	switch {
 	case sdp != nil:
-		body, remote, err = l.sdp.answer(sdp, media.SendRecv)
+		body, remote, err = l.sdp.Answer(sdp, media.SendRecv)
 	case req.IsInvite():
-		body = l.sdp.offer(media.SendRecv, true)
+		body = l.sdp.Offer(media.SendRecv)
 	}
 	if err != nil {
 		l.mu.Unlock()

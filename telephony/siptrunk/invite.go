@@ -28,7 +28,7 @@ type call struct {
 	id      dialer.CallID
 	log     *slog.Logger
 	session *media.Session
-	sdp     *negotiation
+	sdp     *media.Negotiation
 	ring    time.Duration
 
 	onProgress func(telephony.Progress)
@@ -113,8 +113,8 @@ func (c *call) run(ctx context.Context) {
 	}()
 
 	local := netip.AddrPortFrom(c.peer.ours, c.session.Local().Port())
-	c.sdp = newNegotiation(local, c.peer.codecs)
-	c.invite = c.e.newInvite(c.peer, c.e.callID(c.id), c.sdp.offer(media.SendRecv, false))
+	c.sdp = media.NewNegotiation(local, c.peer.codecs, c.peer.srtp)
+	c.invite = c.e.newInvite(c.peer, c.e.callID(c.id), c.sdp.Offer(media.SendRecv))
 	c.attested(c.invite)
 	if err := c.transact(); err != nil {
 		c.trunkSilent()
@@ -275,7 +275,7 @@ func (c *call) progress(res *sip.Response) {
 // listen hears early media. An SDP that is wrong does not end the call: the
 // answer brings its own.
 func (c *call) listen(sdp []byte) {
-	remote, err := c.sdp.accept(sdp)
+	remote, err := c.sdp.Accept(sdp)
 	if err != nil {
 		c.log.Debug("early media not usable", "err", err)
 		return
@@ -367,7 +367,7 @@ func (c *call) answered(res *sip.Response) (leg bool) {
 	}
 	remote, err := media.Remote{}, errors.New("answered without SDP")
 	if sdp != nil {
-		remote, err = c.sdp.accept(sdp)
+		remote, err = c.sdp.Accept(sdp)
 	}
 	if err != nil {
 		c.report(c.failed(telephony.CauseFailed, res.StatusCode, err.Error(), 0))

@@ -33,7 +33,7 @@ type Leg struct {
 
 	mu        sync.Mutex
 	info      telephony.Info
-	sdp       *negotiation
+	sdp       *media.Negotiation
 	offering  bool    // our own re-INVITE or UPDATE is in flight
 	answering *answer // the re-INVITE whose ACK is awaited
 	ended     bool

@@ -36,6 +36,7 @@ type peer struct {
 	password  string
 	realm     string
 	codecs    []media.Codec
+	srtp      telephony.SRTPPolicy
 	sources   []netip.Prefix
 	ownAudio  bool // its audio comes from where its SIP does
 	from, to  sip.Uri
@@ -53,6 +54,9 @@ func (p peer) phone() bool { return p.trunk == "" }
 func (p peer) audio(r media.Remote) media.Remote {
 	if p.ownAudio && !r.Addr.Addr().IsUnspecified() {
 		r.Addr = netip.AddrPortFrom(p.addr.Addr(), r.Addr.Port())
+		if r.Control.IsValid() {
+			r.Control = netip.AddrPortFrom(p.addr.Addr(), r.Control.Port())
+		}
 	}
 	r.Sources = append(r.Sources, p.sources...)
 	return r

@@ -110,7 +110,7 @@ func (l *Leg) refresh(interval time.Duration, update bool) {
 		return // their own request refreshes as well
 	}
 	l.offering = true
-	offer := l.sdp.offer(media.SendRecv, false)
+	offer := l.sdp.Offer(media.SendRecv)
 	l.mu.Unlock()
 	defer func() {
 		l.mu.Lock()
@@ -148,7 +148,7 @@ func (l *Leg) refresh(interval time.Duration, update bool) {
 // takeAnswer applies the far end's answer to an offer of ours.
 func (l *Leg) takeAnswer(sdp []byte) {
 	l.mu.Lock()
-	remote, err := l.sdp.accept(sdp)
+	remote, err := l.sdp.Accept(sdp)
 	l.mu.Unlock()
 	if err != nil {
 		l.log.Warn("SDP answer not usable; the media stays as it was", "err", err)
