@@ -138,6 +138,12 @@ type (
 		TalkMS    int64  `json:"talk_ms"`
 		Class     string `json:"class"`
 		Ghost     bool   `json:"ghost,omitempty"`
+		// Trunk that took the call or was asked last, and how many peers were.
+		Trunk TrunkID `json:"trunk_id,omitempty"`
+		Tries int     `json:"tries,omitempty"`
+		// MOS of what the person's leg and the agent's brought us, 1 to 4.4.
+		MOS      float64 `json:"mos,omitempty"`
+		AgentMOS float64 `json:"agent_mos,omitempty"`
 	}
 	// CallGhosted: the far end answered after we had given the call up and its
 	// record was closed; the answer was ended at once. The carrier bills it.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"math"
 	"net/http"
 	"path"
 	"time"
@@ -60,10 +61,47 @@ type CallView struct {
 	Q850      int             `json:"q850,omitempty"`
 	Ghost     bool            `json:"ghost,omitempty" doc:"Answered after we had given up; ended at once"`
 
+	Tries       []telephony.Try `json:"tries,omitempty" doc:"The peers that were asked, the one that took the call last"`
+	Attestation string          `json:"attestation,omitempty" doc:"What was said of our right to the caller ID (STIR): A, B or C"`
+	Media       *MediaView      `json:"media,omitempty" doc:"The audio of the person's leg, once ended"`
+	AgentMedia  *MediaView      `json:"agent_media,omitempty" doc:"The audio of the agent's leg during the talk"`
+
 	Disposition string     `json:"disposition,omitempty"`
 	Note        string     `json:"note,omitempty"`
 	DisposedAt  *time.Time `json:"disposed_at,omitempty"`
 	Recorded    bool       `json:"recorded" doc:"There is a recording"`
+}
+
+// MediaView is how the audio of one leg was. "Heard" is what came to us, "sent"
+// what we sent, as the far end reports it.
+type MediaView struct {
+	MOS       float64 `json:"mos,omitempty" doc:"Estimated quality of what was heard (ITU-T G.107): 1 bad, 4.4 clean; absent when nothing was heard"`
+	Codec     string  `json:"codec,omitempty" doc:"PCMU or PCMA"`
+	Secured   bool    `json:"secured" doc:"The audio was SRTP"`
+	LossHeard float64 `json:"loss_heard" doc:"Share of the far end's packets that did not come, 0 to 1"`
+	LossSent  float64 `json:"loss_sent" doc:"Share of our packets that the far end says it missed, 0 to 1"`
+	JitterMS  float64 `json:"jitter_ms" doc:"Of what was heard (RFC 3550)"`
+	TripMS    float64 `json:"round_trip_ms,omitempty" doc:"By RTCP; absent while the far end sends none"`
+	In        int64   `json:"packets_heard"`
+	Out       int64   `json:"packets_sent"`
+	Lost      int64   `json:"lost_heard"`
+	LostThere int64   `json:"lost_sent"`
+	Rejected  int64   `json:"rejected" doc:"Packets from strangers, broken or not decrypted"`
+}
+
+// viewMedia returns nil for a leg that had no audio, either way.
+func viewMedia(m telephony.MediaStats) *MediaView {
+	if m.PacketsIn+m.PacketsOut+m.Rejected == 0 {
+		return nil
+	}
+	round := func(x, places float64) float64 { return math.Round(x*places) / places }
+	ms := func(d time.Duration) float64 { return round(float64(d)/float64(time.Millisecond), 10) }
+	return &MediaView{
+		MOS: round(m.MOS, 100), Codec: m.Codec, Secured: m.Secured,
+		LossHeard: round(m.Loss(), 10_000), LossSent: round(m.LossThere(), 10_000),
+		JitterMS: ms(m.Jitter), TripMS: ms(m.RoundTrip),
+		In: m.PacketsIn, Out: m.PacketsOut, Lost: m.Lost, LostThere: m.LostThere, Rejected: m.Rejected,
+	}
 }
 
 func viewCall(c campaign.Call) CallView {
@@ -77,6 +115,7 @@ func viewCall(c campaign.Call) CallView {
 		MessageSHA: c.MessageSHA, OptOutAt: stamp(c.OptOutAt), EndedAt: stamp(c.EndedAt),
 		EndedBy: c.EndedBy, Cause: c.Cause, SIPStatus: c.SIPStatus, Q850: c.Q850, Ghost: c.Ghost,
 		Disposition: c.Disposition, Note: c.Note, DisposedAt: stamp(c.DisposedAt), Recorded: c.Recording != "",
+		Tries: c.Tries, Attestation: c.Attestation, Media: viewMedia(c.Media), AgentMedia: viewMedia(c.AgentMedia),
 	}
 	if !c.ConnectedAt.IsZero() && !c.EndedAt.IsZero() {
 		v.TalkMS = c.EndedAt.Sub(c.ConnectedAt).Milliseconds()

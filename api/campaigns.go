@@ -14,7 +14,6 @@ import (
 
 	"dialer"
 	"dialer/campaign"
-	"dialer/telephony"
 )
 
 // CampaignSettings are the settings of a campaign as they are written: only
@@ -91,7 +90,7 @@ func (s *Server) routeCampaigns() {
 		Summary: "Create a campaign", Tags: tags, Description: "It is a draft until it is started.",
 	}, func(ctx context.Context, in *struct{ Body CampaignSettings }) (*created[CampaignView], error) {
 		settings := campaign.Settings(in.Body)
-		if err := mistakes(settings.Validate()); err != nil {
+		if err := s.checkSettings(ctx, settings); err != nil {
 			return nil, err
 		}
 		c, err := s.store.CreateCampaign(ctx, settings, callerOf(ctx).name(), s.now())
@@ -232,7 +231,7 @@ func (s *Server) changeCampaign(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	if err := mistakes(settings.Validate()); err != nil {
+	if err := s.checkSettings(ctx, settings); err != nil {
 		return nil, err
 	}
 	changed, err := s.store.UpdateCampaign(ctx, in.ID, version, settings, callerOf(ctx).name(), s.now())
@@ -246,6 +245,24 @@ func (s *Server) changeCampaign(ctx context.Context, in *struct {
 	}
 	s.scheduler.Wake()
 	return tagCampaign(changed), nil
+}
+
+// checkSettings returns every mistake in settings; backup trunks must be there,
+// since nobody would miss one before the first is down.
+func (s *Server) checkSettings(ctx context.Context, set campaign.Settings) error {
+	found := set.Validate()
+	if len(set.Backups) > 0 {
+		trunks, err := s.trunks(ctx)
+		if err != nil {
+			return err
+		}
+		for i, id := range set.Backups {
+			if _, ok := trunks[id]; !ok && id != "" {
+				found = append(found, dialer.Fieldf(fmt.Sprintf("/backup_trunk_ids/%d", i), "there is no trunk %s", clip(string(id), 40)))
+			}
+		}
+	}
+	return mistakes(found)
 }
 
 // merge lays a patch over settings (RFC 7396).
@@ -311,21 +328,15 @@ func (s *Server) moveCampaign(ctx context.Context, id dialer.CampaignID, from []
 
 // lacks is all that a campaign lacks to be started.
 func (s *Server) lacks(ctx context.Context, c campaign.Campaign) ([]*dialer.Error, error) {
-	var trunk *telephony.Trunk
-	if c.Settings.Trunk != "" {
-		t, err := s.trunk(ctx, c.Settings.Trunk)
-		switch {
-		case err == nil:
-			trunk = &t
-		case dialer.CodeOf(err) != dialer.NotFound:
-			return nil, err
-		}
+	trunks, err := s.trunks(ctx)
+	if err != nil {
+		return nil, err
 	}
 	left, err := s.store.LeadsLeft(ctx, c.ID, s.now())
 	if err != nil {
 		return nil, err
 	}
-	return c.Settings.ReadyToStart(left.Total-left.Done, trunk), nil
+	return c.Settings.ReadyToStart(left.Total-left.Done, trunks), nil
 }
 
 // readyToStart refuses a campaign that could not dial, with all it lacks.

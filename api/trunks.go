@@ -105,10 +105,14 @@ type TrunkPath struct {
 	ID dialer.TrunkID `path:"id" maxLength:"40"`
 }
 
-// trunk returns a trunk whose version is of no interest.
-func (s *Server) trunk(ctx context.Context, id dialer.TrunkID) (telephony.Trunk, error) {
-	t, _, err := s.store.GetTrunk(ctx, id)
-	return t, err
+// trunks returns all trunks by their ids.
+func (s *Server) trunks(ctx context.Context) (map[dialer.TrunkID]telephony.Trunk, error) {
+	all, err := s.store.ListTrunks(ctx)
+	byID := make(map[dialer.TrunkID]telephony.Trunk, len(all))
+	for _, t := range all {
+		byID[t.ID] = t
+	}
+	return byID, err
 }
 
 func (s *Server) routeTrunks() {

@@ -66,11 +66,11 @@ type attempt struct {
 
 	// Guarded by the runner.
 	phase   phase
-	since   time.Time // of the phase
-	judged  bool      // the estimator knows who answered
-	holding bool      // an agent is reserved
-	sent    bool      // the INVITE has left
-	lined   bool      // a line is taken for it
+	since   time.Time      // of the phase
+	judged  bool           // the estimator knows who answered
+	holding bool           // an agent is reserved
+	sent    bool           // the INVITE has left
+	line    dialer.TrunkID // on which a channel is kept for it; "" when none is
 }
 
 // run takes the attempt through its journey. Whatever happens, a placed call
@@ -130,10 +130,12 @@ func (a *attempt) begin() bool {
 		a.excludeBy(v)
 		return false
 	}
-	if !a.r.takeLine(a) {
+	trunk := a.r.takeLine(a)
+	if trunk == "" {
 		return false // another campaign was quicker
 	}
 	a.mu.Lock()
+	a.call.Trunk = trunk
 	a.call.PlacedAt, a.call.Rules, a.call.Version = now.UTC().Truncate(time.Millisecond), candidate.Rules(), 1
 	call := a.call
 	a.mu.Unlock()
@@ -243,6 +245,7 @@ func (a *attempt) unanswered(err error) Outcome {
 	if !failed.RingingAt.IsZero() {
 		c.RingingAt = failed.RingingAt
 	}
+	c.tried(failed.Tries)
 	c.Cause, c.SIPStatus, c.Q850, c.EndedAt, c.Ghost = failed.Cause, failed.SIPStatus, failed.Q850, failed.EndedAt, failed.Ghost
 	switch failed.Cause {
 	case telephony.CauseBusy, telephony.CauseRejected:
@@ -286,6 +289,8 @@ func (a *attempt) answered(leg telephony.Leg) {
 		c.State = Answered
 		c.SentAt, c.RingingAt, c.AnsweredAt = info.PlacedAt, info.RingingAt, info.AnsweredAt
 		c.SIPStatus, c.Dialog = info.SIPStatus, leg.Dialog()
+		c.tried(info.Tries)
+		c.Trunk, c.Attestation = cmp.Or(info.Trunk, c.Trunk), info.Attestation
 		c.AnsweredBy, c.AnsweredBySource = "unknown", "none"
 	}, dialer.CallAnswered{PDDMS: pdd.Milliseconds(), RingMS: ring.Milliseconds()})
 }
@@ -403,6 +408,7 @@ func (a *attempt) closed(outcome Outcome) (Call, Next, []dialer.Fact) {
 	facts = append(facts, dialer.CallEnded{
 		Outcome: string(c.Outcome), EndedBy: string(c.EndedBy), SIPStatus: c.SIPStatus, Q850: c.Q850,
 		TalkMS: a.talked.Milliseconds(), Class: string(c.Class), Ghost: c.Ghost,
+		Trunk: c.Trunk, Tries: len(c.Tries), MOS: hundredths(c.Media.MOS), AgentMOS: hundredths(c.AgentMedia.MOS),
 	})
 	if next.State == Done {
 		facts = append(facts, dialer.LeadRetired{Why: next.Why})

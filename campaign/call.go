@@ -1,6 +1,7 @@
 package campaign
 
 import (
+	"math"
 	"time"
 
 	"dialer"
@@ -81,11 +82,26 @@ type Call struct {
 	SIPStatus      int
 	Q850           int
 	Ghost          bool
+	Tries          []telephony.Try // the peers that were asked, the one that took the call last
+	Attestation    string          // A, B or C of the caller ID; "" when nothing was said
 
 	Disposition string
 	Note        string
 	DisposedAt  time.Time
 	Recording   string
-	Media       telephony.MediaStats
-	Dialog      []byte // for ending the call from another process
+	Media       telephony.MediaStats // of the person's leg
+	AgentMedia  telephony.MediaStats // of the agent's leg, during the talk
+	Dialog      []byte               // for ending the call from another process
 }
+
+// tried notes the peers that were asked; the last one is of the trunk that took
+// the call, or refused it.
+func (c *Call) tried(tries []telephony.Try) {
+	if len(tries) == 0 {
+		return
+	}
+	c.Tries, c.Trunk = tries, tries[len(tries)-1].Trunk
+}
+
+// hundredths rounds a MOS to what its estimate is good for.
+func hundredths(mos float64) float64 { return math.Round(100*mos) / 100 }

@@ -52,13 +52,16 @@ type Campaign struct {
 // default, which Defaulted fills in. Durations are whole seconds or
 // milliseconds, as their names say.
 type Settings struct {
-	Name         string         `json:"name"`
-	Mode         Mode           `json:"mode"`
-	Trunk        dialer.TrunkID `json:"trunk_id"`
-	CallerID     dialer.Number  `json:"caller_id"`
-	CallerName   string         `json:"caller_name,omitempty"`
-	RingTimeoutS int            `json:"ring_timeout_s"`
-	Ratio        float64        `json:"ratio"` // power: calls per ready agent
+	Name  string         `json:"name"`
+	Mode  Mode           `json:"mode"`
+	Trunk dialer.TrunkID `json:"trunk_id"`
+	// Backups are tried in this order when Trunk is down or full, or does not
+	// take a call.
+	Backups      []dialer.TrunkID `json:"backup_trunk_ids,omitempty"`
+	CallerID     dialer.Number    `json:"caller_id"`
+	CallerName   string           `json:"caller_name,omitempty"`
+	RingTimeoutS int              `json:"ring_timeout_s"`
+	Ratio        float64          `json:"ratio"` // power: calls per ready agent
 
 	// Abandoned calls: cap as a share, the deadline and the event that starts
 	// its clock, and the message played when it passes (an asset's SHA-256).

@@ -1,6 +1,7 @@
 package campaign
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -56,12 +57,14 @@ type LiveDecision struct {
 
 // Diagnostics answers: why is it not dialing?
 type Diagnostics struct {
-	Summary  string         `json:"summary"` // one sentence in plain words
-	Live     Live           `json:"live"`
-	Leads    DiagnosedLeads `json:"leads"`
-	Trunk    DiagnosedTrunk `json:"trunk"`
-	Rule     *DiagnosedRule `json:"rule,omitempty"` // that last put a lead aside
-	Warnings []string       `json:"warnings"`
+	Summary string         `json:"summary"` // one sentence in plain words
+	Live    Live           `json:"live"`
+	Leads   DiagnosedLeads `json:"leads"`
+	Trunk   DiagnosedTrunk `json:"trunk"`
+	// Backups are the campaign's other trunks, in the order of trying.
+	Backups  []DiagnosedTrunk `json:"backup_trunks"`
+	Rule     *DiagnosedRule   `json:"rule,omitempty"` // that last put a lead aside
+	Warnings []string         `json:"warnings"`
 }
 
 // DiagnosedLeads counts leads by why they are or are not called now.
@@ -183,13 +186,11 @@ func (s *Scheduler) Diagnostics(ctx context.Context, id dialer.CampaignID) (Diag
 	}
 	d.Trunk = DiagnosedTrunk{Why: "no trunk is assigned"}
 	if v.set.Trunk != "" {
-		t := s.cfg.Carrier.Capacity(v.set.Trunk)
-		d.Trunk = DiagnosedTrunk{
-			Trunk: v.set.Trunk, Up: t.Up, Why: t.Why, Channels: t.Channels, InUse: t.InUse, CallsPerSecondNow: t.Tokens,
-		}
-		if t.Up {
-			d.Trunk.ChannelsFree = max(0, t.Channels-t.InUse)
-		}
+		d.Trunk = s.diagnose(v.set.Trunk)
+	}
+	d.Backups = []DiagnosedTrunk{}
+	for _, id := range v.set.Backups {
+		d.Backups = append(d.Backups, s.diagnose(id))
 	}
 	s.mu.Lock()
 	v.trouble = s.trouble
@@ -197,6 +198,15 @@ func (s *Scheduler) Diagnostics(ctx context.Context, id dialer.CampaignID) (Diag
 	d.Warnings = append(d.Warnings, warnings(*d, v.set)...)
 	d.Summary = v.summary()
 	return *d, nil
+}
+
+func (s *Scheduler) diagnose(id dialer.TrunkID) DiagnosedTrunk {
+	t := s.cfg.Carrier.Capacity(id)
+	d := DiagnosedTrunk{Trunk: id, Up: t.Up, Why: t.Why, Channels: t.Channels, InUse: t.InUse, CallsPerSecondNow: t.Tokens}
+	if t.Up {
+		d.ChannelsFree = max(0, t.Channels-t.InUse)
+	}
+	return d
 }
 
 // ruleShown is how long the last refusal of a rule is worth telling.
@@ -215,8 +225,19 @@ func (r *runner) lastRule(now time.Time) *DiagnosedRule {
 func warnings(d Diagnostics, set Settings) []string {
 	var w []string
 	l := d.Live
-	if d.Trunk.Up && d.Trunk.Why != "" {
+	switch {
+	case d.Trunk.Up && d.Trunk.Why != "":
 		w = append(w, "the trunk: "+d.Trunk.Why)
+	case !d.Trunk.Up && len(d.Backups) > 0:
+		w = append(w, fmt.Sprintf("the trunk %s is down (%s): calls go over the backup trunks", d.Trunk.Trunk, cmp.Or(d.Trunk.Why, "no reason is known")))
+	}
+	for _, b := range d.Backups {
+		switch {
+		case !b.Up:
+			w = append(w, fmt.Sprintf("the backup trunk %s is down: %s", b.Trunk, cmp.Or(b.Why, "no reason is known")))
+		case b.Why != "":
+			w = append(w, fmt.Sprintf("the backup trunk %s: %s", b.Trunk, b.Why))
+		}
 	}
 	if l.Abandon.Rate != nil && *l.Abandon.Rate > l.Abandon.Cap {
 		w = append(w, fmt.Sprintf("%.2f %% of the answered calls were abandoned, the cap is %.2f %%: each call gets its agent first until the rate is below it",

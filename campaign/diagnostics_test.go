@@ -72,6 +72,26 @@ func TestSummary(t *testing.T) {
 			v.Live.Calls["ringing"], v.Live.Decision.Reason, v.Trunk.ChannelsFree = 1, "1 call ringing", 0
 		}, "Dialing: 1 call ringing."},
 		{"trunk full", func(v *view) { agents(v); v.Trunk.InUse, v.Trunk.ChannelsFree = 10, 0 }, "Not dialing: the trunk is full: 10 of 10 channels are in use."},
+		{"every trunk down", func(v *view) {
+			agents(v)
+			v.Trunk = DiagnosedTrunk{Trunk: "trk_1", Why: "no answer"}
+			v.Backups = []DiagnosedTrunk{{Trunk: "trk_2", Why: "disabled"}}
+		}, "Not dialing: every trunk is down (trk_1: no answer; trk_2: disabled)."},
+		{"one trunk down, the other full", func(v *view) {
+			agents(v)
+			v.Trunk = DiagnosedTrunk{Trunk: "trk_1", Why: "no answer", Channels: 10}
+			v.Backups = []DiagnosedTrunk{{Trunk: "trk_2", Up: true, Channels: 5, InUse: 5}}
+		}, "Not dialing: all trunks are full: 5 of 5 channels are in use."},
+		{"one trunk full, the other at its rate", func(v *view) {
+			agents(v)
+			v.Trunk.ChannelsFree = 0
+			v.Backups = []DiagnosedTrunk{{Trunk: "trk_2", Up: true, Channels: 5, ChannelsFree: 5}}
+		}, "Not dialing: the trunks take no more calls in this second."},
+		{"room on the other trunk", func(v *view) {
+			agents(v)
+			v.Trunk.ChannelsFree = 0
+			v.Backups = []DiagnosedTrunk{{Trunk: "trk_2", Up: true, Channels: 5, ChannelsFree: 5, CallsPerSecondNow: 1}}
+		}, "Not dialing this moment: the pacer has not decided yet."},
 		{"trunk at its rate", func(v *view) { agents(v); v.Trunk.CallsPerSecondNow = 0 }, "Not dialing: the trunk takes no more calls in this second."},
 		{"agents busy", func(v *view) { v.Live.Agents.Talking, v.Live.Decision.Reason = 1, "0 of 1 agents ready" }, "Not dialing this moment: 0 of 1 agents ready."},
 		{"undecided", func(v *view) { agents(v) }, "Not dialing this moment: the pacer has not decided yet."},
@@ -177,6 +197,21 @@ func TestDiagnosticsOfClosedCampaign(t *testing.T) {
 	c.Settings.Trunk = ""
 	if d, _ = s.Diagnostics(t.Context(), "cmp_1"); d.Trunk.Why != "no trunk is assigned" {
 		t.Errorf("trunk %+v", d.Trunk)
+	}
+}
+
+// TestDiagnosticsOfBackups: who calls over what is told.
+func TestDiagnosticsOfBackups(t *testing.T) {
+	c := Campaign{ID: "cmp_1", State: Running, Settings: Settings{Trunk: "trk_9", Backups: []dialer.TrunkID{"trk_1", "trk_8"}}}
+	s := NewScheduler(Config{Store: asleep{campaign: &c, left: &LeadCounts{Total: 1}}, Agents: agents.NewRegistry(agents.Config{}), Carrier: oneTrunk{}})
+	d, err := s.Diagnostics(t.Context(), "cmp_1")
+	if err != nil || len(d.Backups) != 2 || d.Backups[0].ChannelsFree != 26 || d.Backups[1].Why != "no such trunk" {
+		t.Errorf("backups %+v, %v", d.Backups, err)
+	}
+	for _, want := range []string{"the trunk trk_9 is down (no such trunk): calls go over the backup trunks", "the backup trunk trk_8 is down: no such trunk"} {
+		if !slices.Contains(d.Warnings, want) {
+			t.Errorf("%q is missing in %q", want, d.Warnings)
+		}
 	}
 }
 

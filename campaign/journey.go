@@ -3,6 +3,7 @@ package campaign
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"dialer"
@@ -86,6 +87,7 @@ func dial(a *attempt) Outcome {
 	set := a.campaign.Settings
 	leg, err := a.s.cfg.Carrier.Dial(ctx, telephony.Invite{
 		Call: a.call.ID, To: a.call.To, From: a.call.From, FromName: set.CallerName, Trunk: a.call.Trunk,
+		Backups:     a.backups(),
 		RingTimeout: time.Duration(set.RingTimeoutS) * time.Second,
 		OnAdmitted:  func() { a.r.giveBackLine(a) },
 		OnProgress:  a.progress,
@@ -96,6 +98,12 @@ func dial(a *attempt) Outcome {
 	}
 	a.answered(leg)
 	return ""
+}
+
+// backups are the other trunks of the campaign, for a trunk that does not take
+// the call.
+func (a *attempt) backups() []dialer.TrunkID {
+	return slices.DeleteFunc(a.campaign.Settings.Trunks(), func(t dialer.TrunkID) bool { return t == a.call.Trunk })
 }
 
 // detectMargin is what is left of the connect deadline for an agent when the
@@ -273,9 +281,14 @@ func (a *attempt) talk() (over bool) {
 	agent := a.res.Leg()
 	part := telephony.Join(a.leg, agent)
 	defer part()
-	began := time.Now()
+	began, heard := time.Now(), agent.Info().Media
 	a.connected(a.res.Agent().ID, began)
-	defer func() { a.talked += time.Since(began) }()
+	defer func() {
+		a.talked += time.Since(began)
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.call.AgentMedia = agent.Info().Media.Since(heard) // of the last agent
+	}()
 	a.record()
 	select {
 	case <-a.leg.Done():

@@ -17,22 +17,29 @@ type lines struct {
 	taken map[dialer.TrunkID]int // by attempts that are being committed
 }
 
-// free is how many attempts may still be committed on a trunk.
-func (l *lines) free(trunk dialer.TrunkID) int {
+// free is how many attempts may still be committed on some trunks together.
+func (l *lines) free(trunks []dialer.TrunkID) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.carrier.Capacity(trunk).Free() - l.taken[trunk]
+	n := 0
+	for _, t := range trunks {
+		n += max(0, l.carrier.Capacity(t).Free()-l.taken[t])
+	}
+	return n
 }
 
-// take keeps a channel until giveBack, if one is free.
-func (l *lines) take(trunk dialer.TrunkID) bool {
+// take keeps a channel of the first trunk that has one free, until giveBack. It
+// returns "" when none has.
+func (l *lines) take(trunks []dialer.TrunkID) dialer.TrunkID {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.carrier.Capacity(trunk).Free() <= l.taken[trunk] {
-		return false
+	for _, t := range trunks {
+		if l.carrier.Capacity(t).Free() > l.taken[t] {
+			l.taken[t]++
+			return t
+		}
 	}
-	l.taken[trunk]++
-	return true
+	return ""
 }
 
 func (l *lines) giveBack(trunk dialer.TrunkID) {

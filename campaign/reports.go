@@ -3,6 +3,7 @@ package campaign
 import (
 	"time"
 
+	"dialer"
 	"dialer/agents"
 	"dialer/compliance"
 	"dialer/telephony"
@@ -26,21 +27,22 @@ func (r *runner) holds(a *attempt, holding bool) {
 	a.holding = holding
 }
 
-// takeLine keeps a channel of the trunk for an attempt, if one is free.
-func (r *runner) takeLine(a *attempt) bool {
+// takeLine keeps a channel for an attempt, of the first trunk of its campaign that
+// has one free. It returns "" when none has.
+func (r *runner) takeLine(a *attempt) dialer.TrunkID {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	a.lined = r.s.lines.take(a.call.Trunk)
-	return a.lined
+	a.line = r.s.lines.take(a.campaign.Settings.Trunks())
+	return a.line
 }
 
 // giveBackLine ends takeLine; saying it twice is one.
 func (r *runner) giveBackLine(a *attempt) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if a.lined {
-		a.lined = false
-		r.s.lines.giveBack(a.call.Trunk)
+	if a.line != "" {
+		r.s.lines.giveBack(a.line)
+		a.line = ""
 	}
 }
 

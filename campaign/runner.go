@@ -375,14 +375,14 @@ func (r *runner) snapshot(c Campaign, counts agents.Counts, now time.Time) pacin
 	s := pacing.Snapshot{
 		Now: now, Ready: counts.Ready, Talking: counts.Talking, WrapUp: counts.WrapUp,
 		Laws: r.estimate.Laws(), Answered: law.answered, Abandoned: law.abandoned, Cap: *c.Settings.AbandonCap,
-		Lines: r.s.lines.free(c.Settings.Trunk), LeadsLeft: len(r.hopper.leads),
+		Lines: r.s.lines.free(c.Settings.Trunks()), LeadsLeft: len(r.hopper.leads),
 	}
 	for a := range r.attempts {
 		age := now.Sub(a.since)
 		switch a.phase {
 		case phaseStarting:
 			s.Ringing = append(s.Ringing, 0)
-			if !a.lined {
+			if a.line == "" {
 				s.Lines--
 			}
 		case phaseRinging:

@@ -106,6 +106,7 @@ func (s Settings) Validate() []*dialer.Error {
 	m.text("/name", s.Name, 100)
 	m.check(slices.Contains([]Mode{Preview, Progressive, Power, Predictive}, s.Mode), "/mode",
 		"%q is not a mode: use preview, progressive, power or predictive", clip(string(s.Mode), 40))
+	m.backups(s)
 	m.check(s.CallerID == "" || s.CallerID.Valid(), "/caller_id",
 		"%q is not an E.164 number: write it as +, country code and number, such as +12025550143", clip(string(s.CallerID), 40))
 	m.text("/caller_name", s.CallerName, 60)
@@ -140,20 +141,46 @@ func (s Settings) Validate() []*dialer.Error {
 }
 
 // ReadyToStart returns what keeps the campaign from being started, after the
-// mistakes of Validate. trunk is the one that Settings.Trunk names, nil when
-// there is none; leads is how many are not done.
-func (s Settings) ReadyToStart(leads int, trunk *telephony.Trunk) []*dialer.Error {
+// mistakes of Validate. trunks are those that Settings.Trunks names and that
+// there are; leads is how many are not done.
+func (s Settings) ReadyToStart(leads int, trunks map[dialer.TrunkID]telephony.Trunk) []*dialer.Error {
 	m := mistakes(s.Validate())
 	s = s.Defaulted()
-	m.check(trunk != nil, "/trunk_id", "names no trunk: create one and set it")
-	if trunk != nil {
-		m.check(trunk.Enabled, "/trunk_id", "the trunk %q is disabled: enable it or choose another", trunk.Name)
+	trunk, ok := trunks[s.Trunk]
+	m.check(ok, "/trunk_id", "names no trunk: create one and set it")
+	m.check(!ok || trunk.Enabled, "/trunk_id", "the trunk %q is disabled: enable it or choose another", trunk.Name)
+	for i, id := range s.Backups {
+		_, ok := trunks[id]
+		m.check(ok, backupField(i), "names no trunk: create one, or leave it out")
 	}
 	m.check(s.CallerID != "", "/caller_id", "is empty: set the number that people see, it must be sent with every call")
 	m.check(s.Message != "" || !s.Mode.Overdials(), "/message_asset",
 		"is empty: mode %s may leave a person without an agent, who must then hear a message; upload one or use mode progressive", s.Mode)
 	m.check(leads > 0, "", "the campaign has no lead to call: upload a list")
 	return m
+}
+
+// maxBackups is how many backup trunks a campaign may have.
+const maxBackups = 8
+
+func backupField(i int) string { return "/backup_trunk_ids/" + strconv.Itoa(i) }
+
+func (m *mistakes) backups(s Settings) {
+	m.check(len(s.Backups) <= maxBackups, "/backup_trunk_ids", "are %d: the most is %d", len(s.Backups), maxBackups)
+	m.check(len(s.Backups) == 0 || s.Trunk != "", "/backup_trunk_ids", "are set while trunk_id is empty: set the first trunk there")
+	for i, id := range s.Backups {
+		m.check(id != "", backupField(i), "is empty: name a trunk, or leave it out")
+		m.check(id == "" || id != s.Trunk, backupField(i), "%s is the campaign's first trunk already", clip(string(id), 40))
+		m.check(!slices.Contains(s.Backups[:i], id), backupField(i), "%s stands twice", clip(string(id), 40))
+	}
+}
+
+// Trunks are those that the campaign may call over, in the order of trying.
+func (s Settings) Trunks() []dialer.TrunkID {
+	if s.Trunk == "" {
+		return nil
+	}
+	return append([]dialer.TrunkID{s.Trunk}, s.Backups...)
 }
 
 // Overdials reports whether the mode places calls for which no agent is held.

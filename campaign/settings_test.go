@@ -59,12 +59,13 @@ func TestValidateTellsEveryMistake(t *testing.T) {
 		Dispositions: []Disposition{
 			{Code: "SALE", Callback: true, DNC: true}, {Code: "SALE"}, {Code: "not good"},
 		},
+		Trunk: "trk_1", Backups: []dialer.TrunkID{"trk_2", "trk_1", "trk_2", ""},
 	}
 	got := s.Validate()
 	want := []string{
 		"/name", "/mode", "/caller_id", "/caller_name", "/ring_timeout_s", "/ratio", "/abandon_cap", "/connect_deadline_ms",
 		"/clock_start", "/message_asset", "/region", "/zone", "/max_attempts", "/max_per_day", "/wrap_up_limit_s", "/preview_limit_s",
-		"/script", "/retry/bored", "/retry/busy/after_s", "/retry/busy/max", "/dispositions/0", "/dispositions/1/code", "/dispositions/2/code",
+		"/script", "/retry/bored", "/retry/busy/after_s", "/retry/busy/max", "/backup_trunk_ids/1", "/backup_trunk_ids/2", "/backup_trunk_ids/3", "/dispositions/0", "/dispositions/1/code", "/dispositions/2/code",
 	}
 	for _, field := range want {
 		if !slices.Contains(fieldsOf(got), field) {
@@ -87,11 +88,17 @@ func TestReadyToStart(t *testing.T) {
 		t.Errorf("lacks %v, want %v", got, want)
 	}
 	s.CallerID, s.Message = "+12025550100", strings.Repeat("ab", 32)
-	trunk := &telephony.Trunk{Name: "A"}
+	s.Trunk = "trk_a"
+	trunk := map[dialer.TrunkID]telephony.Trunk{"trk_a": {Name: "A"}}
 	if got := fieldsOf(s.ReadyToStart(1, trunk)); !slices.Equal(got, []string{"/trunk_id"}) {
 		t.Errorf("with a disabled trunk it lacks %v", got)
 	}
-	trunk.Enabled = true
+	s.Backups = []dialer.TrunkID{"trk_b", "trk_c"}
+	trunk["trk_a"], trunk["trk_b"] = telephony.Trunk{Name: "A", Enabled: true}, telephony.Trunk{Name: "B"}
+	if got := fieldsOf(s.ReadyToStart(1, trunk)); !slices.Equal(got, []string{"/backup_trunk_ids/1"}) {
+		t.Errorf("without its second backup trunk it lacks %v", got)
+	}
+	s.Backups = s.Backups[:1] // disabled: its others are used
 	if got := s.ReadyToStart(1, trunk); got != nil {
 		t.Errorf("it lacks %v", got)
 	}

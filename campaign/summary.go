@@ -73,24 +73,61 @@ func (v view) why() (why string, dialing bool) {
 // whyNow is why for a running campaign that has leads.
 func (v view) whyNow() (why string, dialing bool) {
 	l := v.Live
+	up, down := v.trunksUp()
 	agents := l.Agents.Ready + l.Agents.Reserved + l.Agents.Talking + l.Agents.WrapUp + l.Agents.NotReady
 	switch {
 	case agents == 0:
 		return "no agent of this campaign is logged in", false
 	case l.Agents.NotReady == agents:
 		return fmt.Sprintf("none of the %s is ready", plural(agents, "agent")), false
-	case !v.Trunk.Up:
-		return "the trunk is down: " + cmp.Or(v.Trunk.Why, "no reason is known"), false
+	case !up:
+		return down, false
 	case v.Leads.DueNow+v.Leads.Claimed+v.Leads.Calling == 0:
 		return v.waiting(), false
 	case l.Calls[string(phaseRinging)]+l.Calls[string(phaseStarting)] > 0 || l.Decision.Dial > 0:
 		return l.Decision.Reason, true
-	case v.Trunk.ChannelsFree == 0:
-		return fmt.Sprintf("the trunk is full: %d of %d channels are in use", v.Trunk.InUse, v.Trunk.Channels), false
-	case v.Trunk.CallsPerSecondNow == 0:
-		return "the trunk takes no more calls in this second", false
 	}
-	return "", false
+	return v.full(), false
+}
+
+// trunks are those that the campaign calls over, in the order of trying.
+func (v view) trunks() []DiagnosedTrunk { return append([]DiagnosedTrunk{v.Trunk}, v.Backups...) }
+
+// trunksUp reports whether any trunk is up, and else why none is.
+func (v view) trunksUp() (up bool, why string) {
+	var down []string
+	for _, t := range v.trunks() {
+		if t.Up {
+			return true, ""
+		}
+		down = append(down, fmt.Sprintf("%s: %s", t.Trunk, cmp.Or(t.Why, "no reason is known")))
+	}
+	if len(down) == 1 {
+		return false, "the trunk is down: " + cmp.Or(v.Trunk.Why, "no reason is known")
+	}
+	return false, "every trunk is down (" + strings.Join(down, "; ") + ")"
+}
+
+// full says that no trunk has room, or "".
+func (v view) full() string {
+	the, takes, channels, inUse := "the trunk is", "the trunk takes", 0, 0
+	if len(v.Backups) > 0 {
+		the, takes = "all trunks are", "the trunks take"
+	}
+	spent := false
+	for _, t := range v.trunks() {
+		if t.ChannelsFree > 0 && t.CallsPerSecondNow > 0 {
+			return ""
+		}
+		spent = spent || t.ChannelsFree > 0
+		if t.Up {
+			channels, inUse = channels+t.Channels, inUse+t.InUse
+		}
+	}
+	if spent {
+		return takes + " no more calls in this second"
+	}
+	return fmt.Sprintf("%s full: %d of %d channels are in use", the, inUse, channels)
 }
 
 // waiting says what the leads wait for, and until when.

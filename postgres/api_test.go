@@ -336,9 +336,17 @@ func TestTrunks(t *testing.T) {
 	wantCode(t, db.UpdateTrunk(t.Context(), 1, trunk), dialer.Conflict, "an old version")
 	id, _ := aList(t, db)
 	wantCode(t, db.DeleteTrunk(t.Context(), trunk.ID), dialer.Conflict, "delete of a trunk in use")
+	check(t, db.CreateTrunk(t.Context(), telephony.Trunk{ID: "trk_3", Name: "backup", Address: "x", Channels: 1, CPS: 1}))
+	c, err := db.GetCampaign(t.Context(), id)
+	check(t, err)
+	c.Settings.Backups = []dialer.TrunkID{"trk_2", "trk_3"}
+	_, err = db.UpdateCampaign(t.Context(), id, c.Version, c.Settings, "ann", noon)
+	check(t, err)
+	wantCode(t, db.DeleteTrunk(t.Context(), "trk_3"), dialer.Conflict, "delete of a backup trunk in use")
 	_, err = db.SetCampaignState(t.Context(), id, []campaign.State{campaign.Running}, campaign.Stopped, "ann", "", noon)
 	check(t, err)
 	check(t, db.DeleteTrunk(t.Context(), trunk.ID))
+	check(t, db.DeleteTrunk(t.Context(), "trk_3"))
 	all, err := db.ListTrunks(t.Context())
 	if len(all) != 0 || err != nil {
 		t.Errorf("trunks: %v %v", all, err)

@@ -16,49 +16,52 @@ import (
 // callRow is a row of calls as the server's JSON functions read and write it;
 // dialog and next stand in open_attempts.
 type callRow struct {
-	ID         dialer.CallID        `json:"id"`
-	PlacedAt   time.Time            `json:"placed_at"`
-	Version    int                  `json:"version"`
-	Campaign   dialer.CampaignID    `json:"campaign_id"`
-	List       dialer.ListID        `json:"list_id"`
-	Lead       dialer.LeadID        `json:"lead_id"`
-	Trunk      dialer.TrunkID       `json:"trunk_id"`
-	Agent      *dialer.AgentID      `json:"agent_id"`
-	Mode       campaign.Mode        `json:"mode"`
-	To         dialer.Number        `json:"to_number"`
-	From       dialer.Number        `json:"from_number"`
-	Attempt    int                  `json:"attempt"`
-	State      campaign.CallState   `json:"state"`
-	Outcome    *campaign.Outcome    `json:"outcome"`
-	Class      *compliance.Class    `json:"class"`
-	Rules      string               `json:"rules"`
-	AnsweredBy string               `json:"answered_by"`
-	Source     string               `json:"answered_by_source"`
-	Verdict    string               `json:"verdict"`
-	Reason     string               `json:"verdict_reason"`
-	Sent       *time.Time           `json:"sent_at"`
-	Ringing    *time.Time           `json:"ringing_at"`
-	Answered   *time.Time           `json:"answered_at"`
-	Speech     *time.Time           `json:"speech_start_at"`
-	Greeting   *time.Time           `json:"greeting_end_at"`
-	Decided    *time.Time           `json:"decided_at"`
-	Connected  *time.Time           `json:"connected_at"`
-	MsgStart   *time.Time           `json:"message_start_at"`
-	MsgEnd     *time.Time           `json:"message_end_at"`
-	MsgSHA     string               `json:"message_sha"`
-	OptOut     *time.Time           `json:"opt_out_at"`
-	Ended      *time.Time           `json:"ended_at"`
-	EndedBy    telephony.Side       `json:"ended_by"`
-	Cause      telephony.Cause      `json:"cause"`
-	SIPStatus  int                  `json:"sip_status"`
-	Q850       int                  `json:"q850"`
-	Ghost      bool                 `json:"ghost"`
-	Disp       string               `json:"disposition"`
-	Note       string               `json:"note"`
-	Disposed   *time.Time           `json:"disposed_at"`
-	Recording  string               `json:"recording"`
-	Media      telephony.MediaStats `json:"media"`
-	Dialog     *string              `json:"dialog"` // as bytea text, "\x…"
+	ID          dialer.CallID        `json:"id"`
+	PlacedAt    time.Time            `json:"placed_at"`
+	Version     int                  `json:"version"`
+	Campaign    dialer.CampaignID    `json:"campaign_id"`
+	List        dialer.ListID        `json:"list_id"`
+	Lead        dialer.LeadID        `json:"lead_id"`
+	Trunk       dialer.TrunkID       `json:"trunk_id"`
+	Agent       *dialer.AgentID      `json:"agent_id"`
+	Mode        campaign.Mode        `json:"mode"`
+	To          dialer.Number        `json:"to_number"`
+	From        dialer.Number        `json:"from_number"`
+	Attempt     int                  `json:"attempt"`
+	State       campaign.CallState   `json:"state"`
+	Outcome     *campaign.Outcome    `json:"outcome"`
+	Class       *compliance.Class    `json:"class"`
+	Rules       string               `json:"rules"`
+	AnsweredBy  string               `json:"answered_by"`
+	Source      string               `json:"answered_by_source"`
+	Verdict     string               `json:"verdict"`
+	Reason      string               `json:"verdict_reason"`
+	Sent        *time.Time           `json:"sent_at"`
+	Ringing     *time.Time           `json:"ringing_at"`
+	Answered    *time.Time           `json:"answered_at"`
+	Speech      *time.Time           `json:"speech_start_at"`
+	Greeting    *time.Time           `json:"greeting_end_at"`
+	Decided     *time.Time           `json:"decided_at"`
+	Connected   *time.Time           `json:"connected_at"`
+	MsgStart    *time.Time           `json:"message_start_at"`
+	MsgEnd      *time.Time           `json:"message_end_at"`
+	MsgSHA      string               `json:"message_sha"`
+	OptOut      *time.Time           `json:"opt_out_at"`
+	Ended       *time.Time           `json:"ended_at"`
+	EndedBy     telephony.Side       `json:"ended_by"`
+	Cause       telephony.Cause      `json:"cause"`
+	SIPStatus   int                  `json:"sip_status"`
+	Q850        int                  `json:"q850"`
+	Ghost       bool                 `json:"ghost"`
+	Disp        string               `json:"disposition"`
+	Note        string               `json:"note"`
+	Disposed    *time.Time           `json:"disposed_at"`
+	Recording   string               `json:"recording"`
+	Media       telephony.MediaStats `json:"media"`
+	AgentMedia  telephony.MediaStats `json:"agent_media"`
+	Tries       []telephony.Try      `json:"tries"`
+	Attestation string               `json:"attestation"`
+	Dialog      *string              `json:"dialog"` // as bytea text, "\x…"
 }
 
 // orNull makes the zero value null.
@@ -118,6 +121,7 @@ func rowOf(c campaign.Call) callRow {
 		MsgStart: at(c.MessageStartAt), MsgEnd: at(c.MessageEndAt), MsgSHA: c.MessageSHA, OptOut: at(c.OptOutAt),
 		Ended: at(c.EndedAt), EndedBy: c.EndedBy, Cause: c.Cause, SIPStatus: c.SIPStatus, Q850: c.Q850, Ghost: c.Ghost,
 		Disp: c.Disposition, Note: c.Note, Disposed: at(c.DisposedAt), Recording: c.Recording, Media: c.Media,
+		AgentMedia: c.AgentMedia, Tries: append([]telephony.Try{}, c.Tries...), Attestation: c.Attestation,
 	}
 	if len(c.Dialog) > 0 {
 		dialog := `\x` + hex.EncodeToString(c.Dialog)
@@ -137,6 +141,10 @@ func (r callRow) call() campaign.Call {
 		MessageStartAt: when(r.MsgStart), MessageEndAt: when(r.MsgEnd), MessageSHA: r.MsgSHA, OptOutAt: when(r.OptOut),
 		EndedAt: when(r.Ended), EndedBy: r.EndedBy, Cause: r.Cause, SIPStatus: r.SIPStatus, Q850: r.Q850, Ghost: r.Ghost,
 		Disposition: r.Disp, Note: r.Note, DisposedAt: when(r.Disposed), Recording: r.Recording, Media: r.Media,
+		AgentMedia: r.AgentMedia, Attestation: r.Attestation,
+	}
+	if len(r.Tries) > 0 {
+		c.Tries = r.Tries
 	}
 	if r.Dialog != nil {
 		c.Dialog, _ = hex.DecodeString((*r.Dialog)[2:]) // the server wrote it

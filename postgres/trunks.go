@@ -22,7 +22,8 @@ const (
 	sqlUpdateTrunk = `UPDATE trunks SET name = $2, address = $3, username = $4, password = $5, realm = $6, from_domain = $7,
 			channels = $8, cps = $9, codecs = $10, media_sources = $11, enabled = $12, options = $13, version = version + 1
 		WHERE id = $1 AND version = $14`
-	sqlTrunkInUse  = `SELECT id FROM campaigns WHERE settings ->> 'trunk_id' = $1 AND state IN ('running', 'paused') LIMIT 1`
+	sqlTrunkInUse = `SELECT id FROM campaigns
+		WHERE (settings ->> 'trunk_id' = $1 OR settings -> 'backup_trunk_ids' ? $1) AND state IN ('running', 'paused') LIMIT 1`
 	sqlDeleteTrunk = `DELETE FROM trunks WHERE id = $1`
 )
 

@@ -32,7 +32,12 @@ func lifeOfACall(t *testing.T, f *fixture) {
 		c.Verdict, c.VerdictReason, c.Class = "human", "short greeting", compliance.ClassConnected
 	}, dialer.CallConnected{AnswerToAgentMS: 1000})
 	c = ended(c, campaign.OutcomeConnected, compliance.ClassConnected)
-	c.SIPStatus, c.Q850, c.Media = 200, 16, telephony.MediaStats{PacketsIn: 9, Jitter: time.Millisecond}
+	c.SIPStatus, c.Q850, c.Media = 200, 16, quality(1)
+	c.AgentMedia, c.Attestation, c.Trunk = quality(2), "A", "trk_2"
+	c.Tries = []telephony.Try{
+		{Trunk: "trk_1", Peer: "udp:192.0.2.1:5060", At: now, Status: 503, Why: "busy"},
+		{Trunk: "trk_2", Peer: "tls:192.0.2.2:5061", At: now.Add(time.Second), Status: 200},
+	}
 	f.EndCall(c, campaign.Next{State: campaign.Done, Why: "connected"}, dialer.CallEnded{Outcome: "connected"})
 	f.EndCall(c, campaign.Next{State: campaign.Dialable, Why: "again"}, dialer.CallEnded{Outcome: "connected"})
 	f.flush()

@@ -3,6 +3,7 @@ package storetest
 import (
 	"fmt"
 	"reflect"
+	"time"
 
 	"dialer/telephony"
 )
@@ -24,11 +25,26 @@ func FullTrunkOptions() telephony.TrunkOptions {
 		Private: true, Diversion: "+12025550111", Headers: map[string]string{"X-Account": "4711", "X-Route.a": "a: \"b\""},
 		Prefix: "0011#", NoPlus: true, Destinations: []string{"+44", "+1202"}, SessionSeconds: 900, Redirects: true, InfoDigits: true,
 	}
-	v := reflect.ValueOf(o)
+	mustBeFull(o)
+	return o
+}
+
+// mustBeFull panics when a field of a struct has no value.
+func mustBeFull(of any) {
+	v := reflect.ValueOf(of)
 	for i := range v.NumField() {
 		if v.Field(i).IsZero() {
-			panic(fmt.Sprintf("storetest: give the trunk option %s a value", v.Type().Field(i).Name))
+			panic(fmt.Sprintf("storetest: give %s of %T a value here", v.Type().Field(i).Name, of))
 		}
 	}
-	return o
+}
+
+// quality is stats of a leg in which no field is zero.
+func quality(n int64) telephony.MediaStats {
+	m := telephony.MediaStats{
+		PacketsIn: 9 * n, PacketsOut: 8 * n, Lost: 7 * n, Rejected: 6 * n, Jitter: time.Millisecond, LostThere: 5 * n,
+		RoundTrip: 40 * time.Millisecond, MOS: 4.3, Codec: "PCMU", Secured: true,
+	}
+	mustBeFull(m)
+	return m
 }

@@ -181,10 +181,14 @@ func (a *attempt) ghost(cause telephony.Cause) error {
 }
 
 func (a *attempt) fail(cause telephony.Cause, status int, reason string) *telephony.DialError {
-	return &telephony.DialError{
+	err := &telephony.DialError{
 		Cause: cause, SIPStatus: status, Reason: reason,
 		PlacedAt: a.placed, RingingAt: a.ringing, EndedAt: time.Now(),
 	}
+	if cause != telephony.CauseNotSent {
+		err.Tries = a.try(status, reason)
+	}
+	return err
 }
 
 // statusOf is the SIP status with which a carrier mostly says a cause.

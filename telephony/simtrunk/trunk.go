@@ -158,7 +158,7 @@ func (t *Trunk) answer(a *attempt) *leg {
 	l := newLeg(telephony.Info{
 		Call: a.inv.Call, Trunk: a.inv.Trunk,
 		PlacedAt: a.placed, RingingAt: a.ringing, AnsweredAt: time.Now(),
-		SIPStatus: 200, Reason: "OK",
+		SIPStatus: 200, Reason: "OK", Tries: a.try(200, ""),
 	}, a.b.Audio, a.b.Hears)
 	l.talkFor, l.audioFor = a.b.TalkFor, a.b.AudioFor
 	l.onEnd = func() {
