@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
@@ -40,7 +42,7 @@ func (e *Endpoint) strayResponse(res *sip.Response) {
 	}
 	from := sourceOf(res)
 	ours, err := e.route.ours(from.Addr())
-	if err != nil || !e.sock.other.allow(from.Addr(), time.Now()) {
+	if err != nil || !answersUs(res, ours) || !e.sock.other.allow(from.Addr(), time.Now()) {
 		return
 	}
 	invite := sip.NewRequest(sip.INVITE, res.To().Address)
@@ -59,6 +61,12 @@ func (e *Endpoint) strayResponse(res *sip.Response) {
 			e.ghost(dialer.CallID(plain(string(callOf(callID)), 64)), time.Now())
 		}
 	}
+}
+
+// answersUs reports whether a response is to a request that left from here
+// (RFC 3261 18.1.2).
+func answersUs(res *sip.Response, ours netip.Addr) bool {
+	return strings.Trim(res.Via().Host, "[]") == ours.String()
 }
 
 // firstStray reports whether a stray answer is new: it is repeated for 32 s.

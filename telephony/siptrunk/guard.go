@@ -2,11 +2,13 @@ package siptrunk
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -69,7 +71,7 @@ func (s *socket) ReadFrom(b []byte) (int, net.Addr, error) {
 		}
 		failures = 0
 		from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
-		if s.admit(b[:n], from) {
+		if n = s.admit(b[:n], from); n > 0 {
 			return n, net.UDPAddrFromAddrPort(from), nil
 		}
 	}
@@ -105,68 +107,81 @@ func (s *socket) await(ctx context.Context) error {
 	}
 }
 
-// admit decides on one datagram.
-func (s *socket) admit(data []byte, from netip.AddrPort) (pass bool) {
+// admit decides on one datagram and returns how much of it is to be passed on;
+// what RFC 3261 allows and the parser does not understand is rewritten in place.
+func (s *socket) admit(data []byte, from netip.AddrPort) (n int) {
 	defer func() {
 		if p := recover(); p != nil { // a bug of the parser must cost one datagram
-			pass = false
+			n = 0
 			s.drop(from, "the parser panicked")
 		}
 	}()
 	if len(bytes.Trim(data, "\r\n\x00")) == 0 {
-		return false // keep-alive
+		return 0 // keep-alive
 	}
 	known := s.peers.known(from.Addr())
 	register := bytes.HasPrefix(data, []byte("REGISTER "))
 	switch {
 	case !known && !register:
 		s.drop(from, "not from a trunk or a registered phone")
-		return false
+		return 0
 	case len(data) > maxDatagram:
 		s.drop(from, "larger than 16 kB")
-		return false
+		return 0
 	case register && !s.limit.allow(from.Addr(), time.Now()):
 		s.drop(from, "too many REGISTERs")
-		return false
+		return 0
 	}
 	s.e.wire(false, telephony.UDP, s.e.Addr(), from, data)
+	n = copy(data, tidy(data))
+	data = data[:n]
 	msg, err := s.parser.ParseSIP(bytes.Clone(data))
 	if err != nil {
-		s.drop(from, "does not parse")
-		return false
+		s.refuse(data, from, "does not parse")
+		return 0
 	}
 	msg.SetTransport("UDP")
 	msg.SetSource(from.String())
 	if why := malformed(msg); why != "" {
-		s.drop(from, why)
-		if req, ok := msg.(*sip.Request); ok && known && !req.IsAck() && req.Via() != nil {
-			s.answer(req, from, 400, "Bad Request")
-		}
-		return false
+		s.refuse(data, from, why)
+		return 0
 	}
 	switch msg := msg.(type) {
 	case *sip.Request:
+		leg := s.e.legOf(msg)
+		if leg == nil { // a live call is not lost over a comma
+			if status, _ := readHead(data).fault(); status != 0 {
+				s.refuse(data, from, "")
+				return 0
+			}
+		}
 		if register {
 			s.e.reg.queue(msg, from)
-			return false
+			return 0
 		}
 		if msg.IsAck() {
 			// In wire order, so that a re-INVITE right behind it is not met by
 			// an unfinished one before it. sipgo hears of it as well: it may be
 			// the ACK of a refusal.
-			if l := s.e.legOf(msg); l != nil && l.ours(msg) {
-				l.acked(msg)
+			if leg != nil && leg.ours(msg) {
+				leg.acked(msg)
 			}
 		}
 		// Each costs sipgo a transaction of 32 s, and a source can be forged.
-		if !msg.IsAck() && s.e.legOf(msg) == nil && !s.other.allow(from.Addr(), time.Now()) {
+		if !msg.IsAck() && leg == nil && !s.other.allow(from.Addr(), time.Now()) {
 			s.drop(from, "too many requests that belong to no call")
-			return false
+			return 0
+		}
+		if leg == nil && legacy(msg) && toTag(msg) == "" {
+			if status, reason, headers := verdict(msg); status != 0 {
+				s.answer(msg, from, status, reason, headers...)
+			}
+			return 0
 		}
 	case *sip.Response:
 		s.e.heard(msg)
 	}
-	return true
+	return n
 }
 
 // malformed says what is wrong with the headers that every message must have.
@@ -196,7 +211,7 @@ func malformed(msg sip.Message) string {
 		if msg.SipVersion != "SIP/2.0" {
 			return "is not SIP/2.0"
 		}
-		if msg.CSeq().MethodName != msg.Method {
+		if !strings.EqualFold(string(msg.CSeq().MethodName), string(msg.Method)) {
 			return "has a CSeq of another method"
 		}
 		if msg.Recipient.Host == "" {
@@ -209,8 +224,28 @@ func malformed(msg sip.Message) string {
 		if msg.StatusCode < 100 || msg.StatusCode > 699 {
 			return "has no status of SIP"
 		}
+		if len(msg.GetHeaders("via")) != 1 {
+			return "went astray: the Via of another is below ours" // RFC 3261 8.1.3.3
+		}
 	}
 	return ""
+}
+
+// refuse drops a datagram and, when it is a request of somebody we know, says
+// why (RFC 3261 8.2, 16.3). An ACK is never answered.
+func (s *socket) refuse(data []byte, from netip.AddrPort, why string) {
+	h := readHead(data)
+	status, fault := h.fault()
+	s.drop(from, cmp.Or(fault, why))
+	method := h.method()
+	if method == "" || method == "ACK" || !s.peers.known(from.Addr()) && method != "REGISTER" {
+		return
+	}
+	if text := s.e.refusal(h, from, cmp.Or(status, 400)); text != "" {
+		if _, err := s.WriteToUDPAddrPort([]byte(text), h.sentBy(from)); err != nil {
+			s.e.log.Debug("cannot answer", "peer", from.String(), "err", err)
+		}
+	}
 }
 
 // answer sends a response without a transaction.

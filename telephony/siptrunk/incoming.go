@@ -50,20 +50,71 @@ func (l *Leg) ours(req *sip.Request) bool {
 	return fromTag(req) == l.d.tag && slices.Contains(l.d.hosts(), sourceOf(req).Addr())
 }
 
-// handleOutside answers requests outside dialogs. We take no calls.
+// handleOutside answers requests outside dialogs.
 func (e *Endpoint) handleOutside(req *sip.Request, tx sip.ServerTransaction) {
+	if status, reason, headers := verdict(req); status != 0 {
+		e.respond(tx, req, status, reason, headers...)
+	}
+}
+
+// verdict says what a request outside of dialogs gets, in the order of RFC 3261
+// 8.2: method, extensions, content, and then that we take no calls. 0 is no
+// answer.
+func verdict(req *sip.Request) (status int, reason string, headers []sip.Header) {
 	switch req.Method {
 	case sip.ACK:
-	case sip.OPTIONS:
-		e.respond(tx, req, 200, "OK",
-			sip.NewHeader("Allow", allow), sip.NewHeader("Accept", "application/sdp"), sip.NewHeader("Supported", "timer"))
-	case sip.INVITE:
-		e.respond(tx, req, 403, "Forbidden")
+		return 0, "", nil
 	case sip.CANCEL, sip.BYE:
-		e.respond(tx, req, 481, "Call/Transaction Does Not Exist")
+		return 481, "Call/Transaction Does Not Exist", nil
+	case sip.INVITE, sip.OPTIONS:
+	case sip.REFER, sip.SUBSCRIBE, sip.NOTIFY, sip.MESSAGE, sip.PUBLISH, sip.PRACK, sip.INFO, sip.UPDATE:
+		return 405, "Method Not Allowed", []sip.Header{sip.NewHeader("Allow", allow)}
 	default:
-		e.respond(tx, req, 405, "Method Not Allowed", sip.NewHeader("Allow", allow))
+		return 501, "Not Implemented", []sip.Header{sip.NewHeader("Allow", allow)}
 	}
+	if unknown := unsupported(req); unknown != "" {
+		return 420, "Bad Extension", []sip.Header{sip.NewHeader("Unsupported", unknown)}
+	}
+	if req.Method == sip.OPTIONS {
+		return 200, "OK", []sip.Header{
+			sip.NewHeader("Allow", allow), sip.NewHeader("Accept", "application/sdp"), sip.NewHeader("Supported", "timer"),
+		}
+	}
+	if len(req.Body()) > 0 && !readable(contentType(req)) {
+		return 415, "Unsupported Media Type", []sip.Header{sip.NewHeader("Accept", "application/sdp")}
+	}
+	if accept := headerValues(req, "accept"); accept != "" && !acceptsSDP(accept) {
+		return 406, "Not Acceptable", nil
+	}
+	return 403, "Forbidden", nil
+}
+
+// unsupported are the extensions of a Require that we do not know.
+func unsupported(req *sip.Request) string {
+	var unknown []string
+	for tag := range strings.SplitSeq(headerValues(req, "require"), ",") {
+		if tag = strings.TrimSpace(tag); tag != "" && !strings.EqualFold(tag, "timer") {
+			unknown = append(unknown, tag)
+		}
+	}
+	return strings.Join(unknown, ", ")
+}
+
+// readable reports whether SDP can be in a body of a type.
+func readable(contentType string) bool {
+	return contentType == "" || contentType == "application/sdp" || strings.HasPrefix(contentType, "multipart/")
+}
+
+// acceptsSDP reports whether an Accept lets us answer with SDP.
+func acceptsSDP(accept string) bool {
+	for kind := range strings.SplitSeq(accept, ",") {
+		kind, _, _ = strings.Cut(kind, ";")
+		switch strings.ToLower(strings.TrimSpace(kind)) {
+		case "application/sdp", "application/*", "*/*", "":
+			return true
+		}
+	}
+	return false
 }
 
 func (e *Endpoint) respond(tx sip.ServerTransaction, req *sip.Request, status int, reason string, headers ...sip.Header) {

@@ -47,6 +47,11 @@ func newRawPeerAt(t *testing.T, host string) *rawPeer {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return readRaw(t, conn)
+}
+
+// readRaw is a peer on a socket.
+func readRaw(t *testing.T, conn *net.UDPConn) *rawPeer {
 	_ = conn.SetReadBuffer(4 << 20)
 	p := &rawPeer{t: t, conn: conn, in: make(chan *rawMessage, 8192)}
 	var reading sync.WaitGroup
