@@ -84,6 +84,7 @@ type rig struct {
 	t         *testing.T
 	dir       string
 	http, sip string
+	rtpLow    int // the first of 1,000 ports
 	token     string
 	api       *apiClient
 	log       *os.File
@@ -109,14 +110,14 @@ func newRig(t *testing.T, logLevel string) *rig {
 	if r.log, err = os.Create(filepath.Join(dir, "dialer.log")); err != nil {
 		t.Fatal(err)
 	}
-	low := 20000 + 1000*int(rigs.Add(1)-1)%10_000
+	r.rtpLow = 20000 + 1000*int(rigs.Add(1)-1)%10_000
 	config := fmt.Sprintf(`data_dir: %s
 recordings: %s
 drain: 5s
 http: {listen: "%s"}
 sip: {listen: "%s", rtp_ports: "%d-%d"}
 log: {level: %s}
-`, filepath.Join(dir, "data"), filepath.Join(dir, "recordings"), r.http, r.sip, low, low+999, logLevel)
+`, filepath.Join(dir, "data"), filepath.Join(dir, "recordings"), r.http, r.sip, r.rtpLow, r.rtpLow+999, logLevel)
 	if err := os.WriteFile(r.config(), []byte(config), 0o644); err != nil {
 		t.Fatal(err)
 	}
