@@ -36,7 +36,8 @@ var table = map[string]folder{
 	"report":     {pure: true, own: []string{".", "compliance"}},
 
 	"telephony":       {own: []string{"."}},
-	"telephony/media": {own: []string{".", "telephony"}, foreign: []string{pion}},
+	// x/sys: epoll and the marks of sockets, which the standard library has not.
+	"telephony/media": {own: []string{".", "telephony"}, foreign: []string{pion, "golang.org/x/sys"}},
 	"telephony/siptrunk": {
 		own:     []string{".", "telephony", "telephony/media"},
 		foreign: []string{sipgo, pion, digest},
@@ -44,6 +45,11 @@ var table = map[string]folder{
 	"telephony/siptrunk/siptest": {
 		own:     []string{".", "telephony", "telephony/media"},
 		foreign: []string{sipgo, diago, pion, digest, "github.com/goccy/go-yaml"},
+	},
+	// Benchmarks only, beside those of other programs.
+	"telephony/siptrunk/bench": {
+		own:     []string{".", "telephony", "telephony/media", "telephony/siptrunk"},
+		foreign: []string{sipgo, diago, pion},
 	},
 	"telephony/simtrunk":  {own: []string{".", "telephony"}},
 	"telephony/recording": {own: []string{".", "telephony"}},

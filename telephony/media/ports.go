@@ -1,12 +1,15 @@
 package media
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
-	"net"
 	"net/netip"
+	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"dialer"
@@ -16,17 +19,25 @@ import (
 // one call is never heard in the next.
 const portRest = 5 * time.Second
 
+// expedited is the DSCP of audio (RFC 3246, RFC 4594 section 4.1).
+const expedited = 46
+
 // Ports hands out the RTP ports of one address: even ports at random (a guessed
 // port is worth nothing to a stranger), the odd one above each for RTCP.
 type Ports struct {
 	bind      netip.Addr
 	low, high int
 	rest      time.Duration
+	dscp      int
+	reader    reader
 
 	mu      sync.Mutex
 	free    []uint16
 	resting []restingPort // in order of until
 	inUse   int
+
+	sessions map[*Session]struct{}
+	stop     chan struct{} // ends the sweep, nil when there is none
 }
 
 type restingPort struct {
@@ -42,7 +53,9 @@ func NewPorts(bind netip.Addr, low, high int) (*Ports, error) {
 	if low < 1024 || high > 65535 || high <= low {
 		return nil, dialer.Fieldf("rtp_ports", "%d-%d is not a range of ports between 1024 and 65535", low, high)
 	}
-	p := &Ports{bind: bind.Unmap(), low: low, high: high, rest: portRest}
+	p := &Ports{
+		bind: bind.Unmap(), low: low, high: high, rest: portRest, dscp: expedited, sessions: map[*Session]struct{}{},
+	}
 	for port := low + low%2; port+1 <= high; port += 2 {
 		p.free = append(p.free, uint16(port))
 	}
@@ -61,21 +74,70 @@ func (p *Ports) Open(log *slog.Logger) (*Session, error) {
 		if !ok {
 			return nil, p.exhausted(last)
 		}
-		conn, err := listen(p.bind, port)
-		if err != nil {
-			// Another program sits on it; it rests like a released one.
-			last = err
+		s, err := p.open(port, log)
+		switch {
+		case err == nil:
+			s.release = func() {
+				p.release(port)
+				p.forget(s)
+			}
+			p.keep(s)
+			return s, nil
+		case !errors.Is(err, syscall.EADDRINUSE):
+			// Not the port's fault: another one would fail as well.
 			p.release(port)
-			continue
+			return nil, dialer.Errorf(dialer.Unavailable, "no socket for RTP on %s: %v", p.bind, err)
 		}
-		control, err := listen(p.bind, port+1)
-		if err != nil {
-			last = err
-			_ = conn.Close()
-			p.release(port)
-			continue
+		// Another program sits on it; it rests like a released one.
+		last = err
+		p.release(port)
+	}
+}
+
+// sweepEvery is how often sessions are looked at for what no packet brings
+// about: a report that is due, a key whose last packets were lost.
+const sweepEvery = 200 * time.Millisecond
+
+// keep puts a session under the sweep, which begins with the first one.
+func (p *Ports) keep(s *Session) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.sessions[s] = struct{}{}
+	if p.stop == nil {
+		p.stop = make(chan struct{})
+		go p.sweep(p.stop)
+	}
+}
+
+// forget takes a session from the sweep, which ends with the last one.
+func (p *Ports) forget(s *Session) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.sessions, s)
+	if len(p.sessions) == 0 && p.stop != nil {
+		close(p.stop)
+		p.stop = nil
+	}
+}
+
+func (p *Ports) sweep(stop chan struct{}) {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	var sessions []*Session
+	for {
+		select {
+		case <-stop:
+			return
+		case now := <-tick.C:
+			p.mu.Lock()
+			sessions = slices.AppendSeq(sessions[:0], maps.Keys(p.sessions))
+			p.mu.Unlock()
+			for _, s := range sessions {
+				s.in.letGo(now)
+				s.keepReports(now)
+			}
+			clear(sessions)
 		}
-		return newSession(conn, control, func() { p.release(port) }, log), nil
 	}
 }
 
@@ -128,12 +190,4 @@ func (p *Ports) exhausted(last error) error {
 	return dialer.Errorf(dialer.Unavailable,
 		"no free RTP port on %s between %d and %d (%d in use, %d resting%s): widen the range of RTP ports",
 		p.bind, p.low, p.high, p.inUse, len(p.resting), why)
-}
-
-func listen(addr netip.Addr, port uint16) (*net.UDPConn, error) {
-	network := "udp"
-	if addr.Is4() {
-		network = "udp4"
-	}
-	return net.ListenUDP(network, net.UDPAddrFromAddrPort(netip.AddrPortFrom(addr, port)))
 }

@@ -2,6 +2,7 @@ package media
 
 import (
 	"math/rand/v2"
+	"net"
 	"net/netip"
 	"sync"
 	"testing"
@@ -28,6 +29,11 @@ next:
 	}
 	t.Fatalf("no %d free ports in a row", n)
 	return 0
+}
+
+// listen takes a port as another program would.
+func listen(addr netip.Addr, port uint16) (*net.UDPConn, error) {
+	return net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(addr, port)))
 }
 
 func TestPortsAreEvenAndInRange(t *testing.T) {

@@ -71,6 +71,7 @@ type inbound struct {
 	stream    stream
 	newcomer  runOf
 	lost      int64 // of earlier streams
+	report    heardReport
 	keys      keypad
 	assembler assembler
 	queue     [queueFrames]telephony.Frame
@@ -125,6 +126,12 @@ func (s *Session) take(datagram []byte, from netip.AddrPort, now time.Time) {
 	in := &s.in
 	in.mu.Lock()
 	defer in.mu.Unlock()
+	if in.remote.Mux && isControl(datagram) {
+		if !in.control(datagram, from, now) {
+			s.rejected.Add(1)
+		}
+		return
+	}
 	p, ok := in.accept(datagram, from, now)
 	if !ok {
 		s.rejected.Add(1)
@@ -341,10 +348,28 @@ func (in *inbound) press(d telephony.Digit) {
 	}
 }
 
-func (in *inbound) quality() (lost int64, jitter time.Duration) {
+// letGo ends a key press whose end was lost and that nothing follows.
+func (in *inbound) letGo(now time.Time) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	return in.lost + in.stream.lost(), time.Duration(in.stream.jitter * float64(time.Second) / 8000)
+	if !in.closed {
+		in.keys.quiet(now, in.press)
+	}
+}
+
+func (in *inbound) stats() telephony.MediaStats {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	stats := telephony.MediaStats{
+		Lost:      in.lost + in.stream.lost(),
+		Jitter:    time.Duration(in.stream.jitter * float64(time.Second) / 8000),
+		LostThere: in.report.lost,
+		RoundTrip: in.report.roundTrip,
+	}
+	if in.agreed {
+		stats.Codec, stats.Secured = in.remote.Codec.Name(), in.remote.Crypto != nil
+	}
+	return stats
 }
 
 func (in *inbound) close() {

@@ -128,7 +128,7 @@ func (o *outbound) send(payloadType uint8, marker bool, sequence uint16, timesta
 	if !ok {
 		return
 	}
-	if _, err := o.s.conn.WriteToUDPAddrPort(b, o.peer); err != nil {
+	if err := o.s.rtp.send(b, o.peer); err != nil {
 		// A lost packet like any other; Idle shows a path that is gone.
 		return
 	}

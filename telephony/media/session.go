@@ -7,8 +7,9 @@
 // clock; a packet that comes in leaves at once, so a stall never becomes delay.
 //
 // Entry points: NewPorts, Ports.Open, Session; Negotiation.
-// Goroutines: a Session owns two, one that reads RTP and one that keeps RTCP,
-// both ended by Close.
+// Goroutines: a Session has none. While one is open, its Ports owns those that
+// read all sockets, one a core, and one that keeps the reports; a system without
+// epoll has one for each socket. All are ended when the last Session is closed.
 package media
 
 import (
@@ -16,7 +17,6 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
-	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -79,43 +79,49 @@ func (r *Remote) isEvent(payloadType uint8) bool {
 // A Session is one leg's RTP. Its methods may be called from any goroutine;
 // ReadFrame from one at a time.
 type Session struct {
-	conn, control *net.UDPConn
-	local         netip.AddrPort
-	log           *slog.Logger
-	release       func()
-	opened        time.Time
-	answered      atomic.Pointer[time.Time]
+	rtp, rtcp *socket
+	local     netip.AddrPort
+	log       *slog.Logger
+	release   func()
+	opened    time.Time
+	answered  atomic.Pointer[time.Time]
 
-	in     inbound
-	out    outbound
-	digits chan telephony.Digit
-	taps   taps
+	in      inbound
+	out     outbound
+	control control
+	digits  chan telephony.Digit
+	taps    taps
 
-	lastIn                          atomic.Int64 // nanoseconds since opened
+	lastIn, lastControl             atomic.Int64 // nanoseconds since opened
 	packetsIn, packetsOut, rejected atomic.Int64
 
 	closing sync.Once
 	closed  chan struct{}
-	running sync.WaitGroup
 }
 
-func newSession(conn, control *net.UDPConn, release func(), log *slog.Logger) *Session {
-	local := conn.LocalAddr().(*net.UDPAddr).AddrPort()
+// open makes the session of one port and the one above it.
+func (p *Ports) open(port uint16, log *slog.Logger) (*Session, error) {
+	now := time.Now()
 	s := &Session{
-		conn:    conn,
-		control: control,
-		local:   netip.AddrPortFrom(local.Addr().Unmap(), local.Port()),
-		log:     log,
-		release: release,
-		opened:  time.Now(),
-		digits:  make(chan telephony.Digit, 32),
-		closed:  make(chan struct{}),
+		local:  netip.AddrPortFrom(p.bind, port),
+		log:    log,
+		opened: now,
+		digits: make(chan telephony.Digit, 32),
+		closed: make(chan struct{}),
 	}
 	s.in.init(s)
 	s.out.init(s)
-	s.running.Go(s.read)
-	s.running.Go(s.reportRTCP)
-	return s
+	s.control.due = now.Add(interval(reportEvery / 2))
+	var err error
+	if s.rtp, err = p.reader.open(s.local, p.dscp, log, s.receive); err != nil {
+		return nil, err
+	}
+	above := netip.AddrPortFrom(p.bind, port+1)
+	if s.rtcp, err = p.reader.open(above, p.dscp, log, s.receiveControl); err != nil {
+		s.rtp.close()
+		return nil, err
+	}
+	return s, nil
 }
 
 // Local is the address of our RTP socket.
@@ -192,32 +198,35 @@ func (s *Session) Digits() <-chan telephony.Digit { return s.digits }
 // It may call any method but ReadFrame and Close.
 func (s *Session) Tap(f func(fr telephony.Frame, sent bool)) (stop func()) { return s.taps.add(f) }
 
-// Idle is the time since the last accepted RTP packet, or since the port was
-// opened when there was none.
+// Idle is the time since the far end was last heard, or since the port was
+// opened when it never was. Once it has sent RTP, its reports count as well: in
+// discontinuous transmission a muted far end may send nothing else for minutes.
 func (s *Session) Idle() time.Duration {
-	return time.Since(s.opened) - time.Duration(s.lastIn.Load())
-}
-
-// Stats counts what came and went.
-func (s *Session) Stats() telephony.MediaStats {
-	lost, jitter := s.in.quality()
-	return telephony.MediaStats{
-		PacketsIn:  s.packetsIn.Load(),
-		PacketsOut: s.packetsOut.Load(),
-		Lost:       lost,
-		Rejected:   s.rejected.Load(),
-		Jitter:     jitter,
+	last := s.lastIn.Load()
+	if last > 0 {
+		last = max(last, s.lastControl.Load())
 	}
+	return time.Since(s.opened) - time.Duration(last)
 }
 
-// Close ends the session and gives its port back. It is idempotent and returns
-// when the session's goroutines have ended.
+// Stats counts what came and went, and estimates how it sounds.
+func (s *Session) Stats() telephony.MediaStats {
+	stats := s.in.stats()
+	stats.PacketsIn, stats.PacketsOut, stats.Rejected = s.packetsIn.Load(), s.packetsOut.Load(), s.rejected.Load()
+	if stats.PacketsIn > 0 {
+		stats.MOS = telephony.EstimateMOS(stats.Loss(), stats.Jitter, stats.RoundTrip)
+	}
+	return stats
+}
+
+// Close says goodbye, ends the session and gives its port back. It is idempotent
+// and returns when nothing of the session runs any more.
 func (s *Session) Close() {
 	s.closing.Do(func() {
 		close(s.closed)
-		_ = s.conn.Close()
-		_ = s.control.Close()
-		s.running.Wait()
+		s.endReports(time.Now())
+		s.rtp.close()
+		s.rtcp.close()
 		s.in.close()
 		s.release()
 	})
@@ -229,28 +238,6 @@ func (s *Session) isClosed() bool {
 		return true
 	default:
 		return false
-	}
-}
-
-// read is the one reader of the socket.
-func (s *Session) read() {
-	packet := make([]byte, 2048)
-	for {
-		n, from, err := s.conn.ReadFromUDPAddrPort(packet)
-		if err != nil {
-			if s.isClosed() || errors.Is(err, net.ErrClosed) {
-				return
-			}
-			// An ICMP error of an earlier send; the socket itself is sound.
-			s.log.Debug("rtp read", "err", err, "local", s.local)
-			select {
-			case <-s.closed:
-				return
-			case <-time.After(telephony.FrameDuration):
-			}
-			continue
-		}
-		s.receive(packet[:n], netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), time.Now())
 	}
 }
 
