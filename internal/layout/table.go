@@ -39,8 +39,9 @@ var table = map[string]folder{
 	// x/sys: epoll and the marks of sockets, which the standard library has not.
 	"telephony/media": {own: []string{".", "telephony"}, foreign: []string{pion, "golang.org/x/sys"}},
 	"telephony/siptrunk": {
-		own:     []string{".", "telephony", "telephony/media"},
-		foreign: []string{sipgo, pion, digest},
+		own: []string{".", "telephony", "telephony/media"},
+		// x/sys: how long the kernel keeps trying to deliver over a dead connection
+		foreign: []string{sipgo, pion, digest, "golang.org/x/sys"},
 	},
 	"telephony/siptrunk/siptest": {
 		own:     []string{".", "telephony", "telephony/media"},

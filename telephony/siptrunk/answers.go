@@ -36,7 +36,7 @@ func (a *answers) repeated(invite *sip.Request, res *sip.Response) {
 	a.mu.Unlock()
 	switch {
 	case known:
-		a.e.send(ack)
+		a.e.send(a.peer, ack)
 	case !full:
 		d := a.e.newDialog(context.Background(), a.peer, invite, res)
 		a.ack(d, invite)

@@ -1,6 +1,7 @@
 package siptrunk
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -74,7 +75,7 @@ func refuse(inv telephony.Invite) string {
 // trunkPeer makes the peer of a call over a trunk.
 func (e *Endpoint) trunkPeer(ctx context.Context, cfg telephony.Trunk, inv telephony.Invite) (peer, error) {
 	p := peer{
-		trunk: cfg.ID, name: string(cfg.ID),
+		trunk: cfg.ID, name: string(cfg.ID), transport: cmp.Or(cfg.Transport, telephony.UDP), tls: tlsPeerOf(cfg),
 		username: cfg.Username, password: cfg.Password, realm: cfg.Realm,
 		sources: cfg.MediaSources, srtp: cfg.SRTP,
 	}
@@ -92,10 +93,11 @@ func (e *Endpoint) trunkPeer(ctx context.Context, cfg telephony.Trunk, inv telep
 	if err := sip.ParseUri("sip:"+cfg.HostPort(), &at); err != nil {
 		return peer{}, err
 	}
-	if at.Port == sip.DefaultUdpPort {
+	if at.Port == sip.DefaultPort(string(p.transport)) {
 		at.Port = 0
 	}
 	p.identify(cfg, inv, at)
+	addTransport(&p.recipient, p.transport)
 	return p, nil
 }
 
@@ -153,8 +155,9 @@ func (e *Endpoint) stationPeer(ctx context.Context, s telephony.Station) (peer, 
 		if err = sip.ParseUri(s.URI, &p.recipient); err == nil && (p.recipient.Scheme != "sip" || p.recipient.Host == "") {
 			err = dialer.Fieldf("uri", "%q is not a sip: address", s.URI)
 		}
+		p.transport = transportOf(p.recipient, telephony.UDP)
 		if err == nil {
-			p.addr, err = e.route.resolve(ctx, uriHostPort(p.recipient))
+			p.addr, err = e.route.resolve(ctx, uriHostPort(p.recipient, p.transport))
 		}
 		if err == nil && e.route.toTrunk(ctx, p.recipient.Host, p.addr) {
 			err = dialer.Fieldf("uri", "%q is at a trunk: give the address of a phone", s.URI)
@@ -166,6 +169,7 @@ func (e *Endpoint) stationPeer(ctx context.Context, s telephony.Station) (peer, 
 		}
 		p.addr, p.ownAudio = b.flow(), true
 		err = sip.ParseUri(b.Contact, &p.recipient)
+		p.transport = transportOf(p.recipient, telephony.UDP)
 	}
 	if err != nil {
 		return peer{}, err

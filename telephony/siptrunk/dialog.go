@@ -15,6 +15,7 @@ import (
 	"github.com/icholy/digest"
 
 	"dialer"
+	"dialer/telephony"
 )
 
 // A dialog is a confirmed dialog in which we sent the INVITE (RFC 3261 12).
@@ -32,6 +33,7 @@ type dialog struct {
 	mu         sync.Mutex
 	target     sip.Uri
 	dest       netip.AddrPort
+	transport  telephony.Transport // towards dest
 	cseq       uint32
 	remoteCSeq uint32
 	heardCSeq  bool
@@ -48,15 +50,16 @@ func (e *Endpoint) newDialog(ctx context.Context, p peer, invite *sip.Request, r
 func (e *Endpoint) dialogOf(p peer, invite *sip.Request, res *sip.Response) *dialog {
 	d := &dialog{
 		e: e, peer: p,
-		callID:   invite.CallID().Value(),
-		localTag: fromTag(invite),
-		from:     cloneFrom(invite.From()),
-		to:       cloneTo(res.To()),
-		tag:      toTag(res),
-		target:   *invite.Recipient.Clone(),
-		dest:     p.addr,
-		cseq:     invite.CSeq().SeqNo,
-		routes:   recordRoutes(res),
+		callID:    invite.CallID().Value(),
+		localTag:  fromTag(invite),
+		from:      cloneFrom(invite.From()),
+		to:        cloneTo(res.To()),
+		tag:       toTag(res),
+		target:    *invite.Recipient.Clone(),
+		dest:      p.addr,
+		transport: p.transport,
+		cseq:      invite.CSeq().SeqNo,
+		routes:    recordRoutes(res),
 	}
 	slices.Reverse(d.routes) // RFC 3261 12.1.2
 	if c := res.Contact(); c != nil && !c.Address.Wildcard && c.Address.Host != "" {
@@ -90,16 +93,21 @@ func (d *dialog) locate(ctx context.Context) {
 	if len(d.routes) > 0 {
 		next = d.routes[0]
 	}
-	addr, err := d.e.route.resolve(ctx, uriHostPort(next))
+	transport := d.peer.transport
+	if transport != telephony.TLS && !d.peer.phone() { // what began over TLS stays there
+		transport = transportOf(next, transport)
+	}
+	addr, err := d.e.route.resolve(ctx, uriHostPort(next, transport))
 	if err != nil || addr.Addr().IsUnspecified() || addr.Addr().IsMulticast() {
 		d.e.log.Debug("the peer's Contact has no address; requests follow the INVITE", "trunk", d.peer.name, "err", err)
+		addr, transport = d.peer.addr, d.peer.transport
+	}
+	behindNAT := addr.Addr() != d.peer.addr.Addr() || transport != telephony.UDP // it names its private address
+	if d.peer.phone() && len(d.routes) == 0 && behindNAT {
 		addr = d.peer.addr
 	}
-	if d.peer.phone() && len(d.routes) == 0 && addr.Addr() != d.peer.addr.Addr() {
-		addr = d.peer.addr // a phone behind NAT names its private address
-	}
 	d.mu.Lock()
-	d.dest = addr
+	d.dest, d.transport = addr, transport
 	d.mu.Unlock()
 }
 
@@ -127,12 +135,14 @@ func (d *dialog) build(method sip.RequestMethod, cseq uint32) *sip.Request {
 		recipient = routes[0]
 		routes = append(slices.Clone(routes[1:]), d.target)
 	}
-	req := d.e.request(method, d.dest, d.peer.ours, recipient, cloneFrom(d.from), cloneTo(d.to), d.callID, cseq)
+	p := d.peer
+	p.transport = d.transport
+	req := d.e.request(method, p, d.dest, recipient, cloneFrom(d.from), cloneTo(d.to), d.callID, cseq)
 	for _, r := range routes {
 		req.AppendHeader(&sip.RouteHeader{Address: *r.Clone()})
 	}
 	if method == sip.INVITE || method == sip.UPDATE {
-		req.AppendHeader(&sip.ContactHeader{Address: d.e.contact(d.peer)})
+		req.AppendHeader(&sip.ContactHeader{Address: d.e.contact(p)})
 		req.AppendHeader(sip.NewHeader("Allow", allow))
 		req.AppendHeader(sip.NewHeader("Supported", "timer"))
 	}
@@ -142,25 +152,15 @@ func (d *dialog) build(method sip.RequestMethod, cseq uint32) *sip.Request {
 // ack sends the ACK of a 2xx; the caller keeps it to repeat it.
 func (d *dialog) ack(cseq uint32) *sip.Request {
 	req := d.build(sip.ACK, cseq)
-	d.e.send(req)
+	d.e.send(d.peer, req)
 	return req
-}
-
-// send writes a request that has no transaction.
-func (e *Endpoint) send(req *sip.Request) {
-	if err := e.client.WriteRequest(req.Clone(), asBuilt); err != nil {
-		e.log.Warn("cannot send", "method", string(req.Method), "to", req.Destination(), "err", err)
-	}
 }
 
 // do sends a request and returns its final response. It answers up to two
 // challenges, when they come from whom we called.
 func (d *dialog) do(ctx context.Context, req *sip.Request) (*sip.Response, error) {
 	for challenged := 0; ; challenged++ {
-		res, err := d.e.client.Do(ctx, req, asBuilt)
-		if err == nil && res == nil { // sipgo's, when it closes under a request
-			err = errors.New("the SIP user agent was closed")
-		}
+		res, err := d.e.do(ctx, d.peer, req)
 		if err != nil {
 			return nil, err
 		}
@@ -171,7 +171,9 @@ func (d *dialog) do(ctx context.Context, req *sip.Request) (*sip.Response, error
 		d.cseq++
 		cseq := d.cseq
 		d.mu.Unlock()
-		next := d.e.again(req, d.peer.ours, cseq)
+		p := d.peer
+		p.transport = transportIn(req)
+		next := d.e.again(req, p, cseq)
 		if err := authorize(d.peer, next, res); err != nil {
 			return res, nil
 		}
@@ -244,6 +246,8 @@ type savedDialog struct {
 	Address    netip.AddrPort `json:"address"` // where the INVITE went
 	Dest       netip.AddrPort `json:"dest"`    // where requests go
 	AnsweredAt time.Time      `json:"answered_at"`
+	// Transport is how they go there; empty is UDP.
+	Transport telephony.Transport `json:"transport,omitempty"`
 }
 
 func (d *dialog) save(answered time.Time) []byte {
@@ -252,7 +256,7 @@ func (d *dialog) save(answered time.Time) []byte {
 	s := savedDialog{
 		CallID: d.callID, From: d.from.Address.String(), FromName: d.from.DisplayName, LocalTag: d.localTag,
 		To: d.to.Address.String(), RemoteTag: d.tag, Target: d.target.String(),
-		CSeq: d.cseq, Trunk: d.peer.trunk, Address: d.peer.addr, Dest: d.dest, AnsweredAt: answered.UTC(),
+		CSeq: d.cseq, Trunk: d.peer.trunk, Address: d.peer.addr, Dest: d.dest, AnsweredAt: answered.UTC(), Transport: d.transport,
 	}
 	for _, r := range d.routes {
 		s.Routes = append(s.Routes, r.String())

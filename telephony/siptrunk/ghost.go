@@ -1,6 +1,7 @@
 package siptrunk
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -50,7 +51,7 @@ func (e *Endpoint) strayResponse(res *sip.Response) {
 	id := *res.CallID()
 	invite.AppendHeader(&id)
 	invite.AppendHeader(&sip.CSeqHeader{SeqNo: res.CSeq().SeqNo, MethodName: sip.INVITE})
-	p := peer{name: from.String(), addr: from, ours: ours}
+	p := peer{name: from.String(), addr: from, ours: ours, transport: transportIn(res)}
 	// Back to where it came from: we know nothing of this call that would
 	// vouch for its Contact.
 	d := e.dialogOf(p, invite, res)
@@ -103,6 +104,7 @@ func (e *Endpoint) EndOrphan(ctx context.Context, saved []byte) error {
 		return dialer.Errorf(dialer.Invalid, "this is not a saved dialog: %v", err)
 	}
 	d := &dialog{e: e, callID: s.CallID, localTag: s.LocalTag, tag: s.RemoteTag, cseq: s.CSeq + orphanSkip, dest: s.Dest}
+	d.transport = cmp.Or(s.Transport, telephony.UDP)
 	if s.CallID == "" || s.LocalTag == "" || !s.Dest.IsValid() || !headerSafe(s.CallID+s.LocalTag+s.RemoteTag) {
 		return dialer.Errorf(dialer.Invalid, "this is not a saved dialog: it lacks a Call-ID, a tag or an address")
 	}
@@ -128,10 +130,11 @@ func (e *Endpoint) EndOrphan(ctx context.Context, saved []byte) error {
 	if err != nil {
 		return fmt.Errorf("siptrunk: orphan %s: %w", callOf(s.CallID), err)
 	}
-	d.peer = peer{trunk: s.Trunk, name: string(s.Trunk), addr: s.Address, ours: ours}
+	d.peer = peer{trunk: s.Trunk, name: string(s.Trunk), addr: s.Address, ours: ours, transport: d.transport}
 	if l, _ := e.line(s.Trunk); l != nil {
 		cfg := l.settings()
 		d.peer.username, d.peer.password, d.peer.realm = cfg.Username, cfg.Password, cfg.Realm
+		d.peer.tls = tlsPeerOf(cfg)
 	}
 	if err := e.sock.await(ctx); err != nil {
 		return fmt.Errorf("siptrunk: orphan %s: %w", callOf(s.CallID), err)

@@ -3,10 +3,7 @@ package siptrunk
 import (
 	"bytes"
 	"cmp"
-	"context"
 	"errors"
-	"fmt"
-	"net"
 	"net/netip"
 	"strings"
 	"sync"
@@ -18,146 +15,101 @@ import (
 	"dialer/telephony"
 )
 
-// A socket is the SIP socket with the guard in front: what it hands to sipgo
-// comes from a known host, is small, parses, and has the headers that every
-// message must have. Strangers may only register; anything else of theirs gets
-// no answer. REGISTER never reaches sipgo, whose transactions would keep 32 s
-// of memory for each.
-//
-// One goroutine reads, so what the guard tells the calls is in wire order.
-type socket struct {
-	*net.UDPConn
+// A guard stands before sipgo: what it lets in comes from a known host, is
+// small, parses, and has the headers that every message must have. Strangers may
+// only register; anything else of theirs gets no answer. REGISTER never reaches
+// sipgo, whose transactions would keep 32 s of memory for each.
+type guard struct {
 	e      *Endpoint
 	peers  *peers
 	limit  *limiter // of REGISTER
 	other  *limiter // of requests that belong to no call
 	parser *sip.Parser
 
-	served sync.Once
-	up     chan struct{} // closed once sipgo reads, and so can send
-
 	dropped atomic.Int64
 	said    atomic.Int64 // when a drop was last logged, Unix seconds
 }
 
-const (
-	readBuffer = 4 << 20
-	maxHeaders = 100
-)
+const maxHeaders = 100
 
-func newSocket(conn *net.UDPConn, e *Endpoint) *socket {
-	return &socket{
-		UDPConn: conn, e: e,
+func newGuard(e *Endpoint) *guard {
+	return &guard{
+		e:      e,
 		peers:  &peers{trunks: map[netip.Addr]bool{}, others: map[netip.Addr]int{}},
 		limit:  newLimiter(registerBurst, registerRate),
 		other:  newLimiter(otherBurst, otherRate),
 		parser: sip.NewParser(),
-		up:     make(chan struct{}),
 	}
 }
 
-// ReadFrom returns the next datagram that passed the guard.
-func (s *socket) ReadFrom(b []byte) (int, net.Addr, error) {
-	s.served.Do(func() { close(s.up) })
-	for failures := 0; ; {
-		n, from, err := s.ReadFromUDPAddrPort(b)
-		if err != nil {
-			// The kernel reports other hosts' ICMP errors here; only a closed
-			// socket, or one that does nothing but fail, is the end.
-			if failures++; errors.Is(err, net.ErrClosed) || failures > 100 {
-				return 0, nil, err
-			}
-			continue
-		}
-		failures = 0
-		from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
-		if n = s.admit(b[:n], from); n > 0 {
-			return n, net.UDPAddrFromAddrPort(from), nil
-		}
-	}
+// An origin is where a message came from, and the way back.
+type origin struct {
+	transport telephony.Transport
+	local     netip.AddrPort
+	addr      netip.AddrPort
+	stream    *stream // nil for UDP
 }
 
-// WriteTo sends what sipgo sends.
-func (s *socket) WriteTo(b []byte, to net.Addr) (int, error) {
-	return s.WriteToUDPAddrPort(b, to.(*net.UDPAddr).AddrPort())
-}
+// A ruling is what the guard makes of a message.
+type ruling int
 
-// WriteToUDPAddrPort sends a message.
-func (s *socket) WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error) {
-	to = netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
-	s.e.wire(true, telephony.UDP, s.e.Addr(), to, b)
-	return s.UDPConn.WriteToUDPAddrPort(b, to)
-}
+const (
+	refused ruling = iota
+	taken          // and dealt with: sipgo is not to see it
+	passed         // on to sipgo
+)
 
-// await blocks until the socket is served: sipgo would send what comes earlier
-// from a socket of its own.
-func (s *socket) await(ctx context.Context) error {
-	select {
-	case <-s.up:
-		return nil
-	default:
-	}
-	select {
-	case <-s.up:
-		return nil
-	case <-s.e.stopping:
-		return errors.New("SIP is shut down")
-	case <-ctx.Done():
-		return fmt.Errorf("SIP is not up: %w", context.Cause(ctx))
-	}
-}
-
-// admit decides on one datagram and returns how much of it is to be passed on;
-// what RFC 3261 allows and the parser does not understand is rewritten in place.
-func (s *socket) admit(data []byte, from netip.AddrPort) (n int) {
+// admit decides on one message and returns what is to be passed on; what RFC 3261
+// allows and the parser does not understand is rewritten in place.
+func (g *guard) admit(data []byte, o origin) (pass []byte, r ruling) {
+	from := o.addr
 	defer func() {
-		if p := recover(); p != nil { // a bug of the parser must cost one datagram
-			n = 0
-			s.drop(from, "the parser panicked")
+		if p := recover(); p != nil { // a bug of the parser must cost one message
+			pass, r = nil, refused
+			g.drop(from, "the parser panicked")
 		}
 	}()
 	if len(bytes.Trim(data, "\r\n\x00")) == 0 {
-		return 0 // keep-alive
+		return nil, refused // keep-alive
 	}
-	known := s.peers.known(from.Addr())
+	known := g.peers.known(from.Addr())
 	register := bytes.HasPrefix(data, []byte("REGISTER "))
 	switch {
 	case !known && !register:
-		s.drop(from, "not from a trunk or a registered phone")
-		return 0
+		g.drop(from, "not from a trunk or a registered phone")
+		return nil, refused
 	case len(data) > maxDatagram:
-		s.drop(from, "larger than 16 kB")
-		return 0
-	case register && !s.limit.allow(from.Addr(), time.Now()):
-		s.drop(from, "too many REGISTERs")
-		return 0
+		g.drop(from, "larger than 16 kB")
+		return nil, refused
+	case register && !g.limit.allow(from.Addr(), time.Now()):
+		g.drop(from, "too many REGISTERs")
+		return nil, refused
 	}
-	s.e.wire(false, telephony.UDP, s.e.Addr(), from, data)
-	n = copy(data, tidy(data))
-	data = data[:n]
-	msg, err := s.parser.ParseSIP(bytes.Clone(data))
+	g.e.wire(false, o.transport, o.local, from, data)
+	data = data[:copy(data, tidy(data))]
+	msg, err := g.parse(data, o)
 	if err != nil {
-		s.refuse(data, from, "does not parse")
-		return 0
+		g.refuse(data, o, "does not parse")
+		return nil, refused
 	}
-	msg.SetTransport("UDP")
+	msg.SetTransport(upper(o.transport))
 	msg.SetSource(from.String())
 	if why := malformed(msg); why != "" {
-		s.refuse(data, from, why)
-		return 0
+		g.refuse(data, o, why)
+		return nil, refused
 	}
 	switch msg := msg.(type) {
 	case *sip.Request:
-		leg := s.e.legOf(msg)
+		leg := g.e.legOf(msg)
 		if leg == nil { // a live call is not lost over a comma
 			if status, _ := readHead(data).fault(); status != 0 {
-				s.refuse(data, from, "")
-				return 0
+				g.refuse(data, o, "")
+				return nil, refused
 			}
 		}
 		if register {
-			s.e.reg.queue(msg, from)
-			return 0
+			g.e.reg.queue(msg, o)
+			return nil, taken
 		}
 		if msg.IsAck() {
 			// In wire order, so that a re-INVITE right behind it is not met by
@@ -168,20 +120,37 @@ func (s *socket) admit(data []byte, from netip.AddrPort) (n int) {
 			}
 		}
 		// Each costs sipgo a transaction of 32 s, and a source can be forged.
-		if !msg.IsAck() && leg == nil && !s.other.allow(from.Addr(), time.Now()) {
-			s.drop(from, "too many requests that belong to no call")
-			return 0
+		if !msg.IsAck() && leg == nil && !g.other.allow(from.Addr(), time.Now()) {
+			g.drop(from, "too many requests that belong to no call")
+			return nil, refused
 		}
 		if leg == nil && legacy(msg) && toTag(msg) == "" {
 			if status, reason, headers := verdict(msg); status != 0 {
-				s.answer(msg, from, status, reason, headers...)
+				g.answer(msg, o, status, reason, headers...)
 			}
-			return 0
+			return nil, taken
 		}
 	case *sip.Response:
-		s.e.heard(msg)
+		g.e.heard(msg)
 	}
-	return n
+	return data, passed
+}
+
+// parse reads a message. One of a stream is read as sipgo will read it, and must
+// be one message for it: what hides behind the end that we saw would pass
+// unseen.
+func (g *guard) parse(data []byte, o origin) (sip.Message, error) {
+	if o.stream == nil {
+		return g.parser.ParseSIP(bytes.Clone(data))
+	}
+	var msg sip.Message
+	n := 0
+	p := g.parser.NewSIPStream()
+	err := p.ParseSIPStream(data, func(m sip.Message) { msg, n = m, n+1 })
+	if err == nil && (n != 1 || p.Buffer().Len() != 0) {
+		err = errors.New("not one message")
+	}
+	return msg, err
 }
 
 // malformed says what is wrong with the headers that every message must have.
@@ -231,43 +200,53 @@ func malformed(msg sip.Message) string {
 	return ""
 }
 
-// refuse drops a datagram and, when it is a request of somebody we know, says
-// why (RFC 3261 8.2, 16.3). An ACK is never answered.
-func (s *socket) refuse(data []byte, from netip.AddrPort, why string) {
+// refuse drops a message and, when it is a request of somebody we know, says why
+// (RFC 3261 8.2, 16.3). An ACK is never answered.
+func (g *guard) refuse(data []byte, o origin, why string) {
 	h := readHead(data)
 	status, fault := h.fault()
-	s.drop(from, cmp.Or(fault, why))
+	g.drop(o.addr, cmp.Or(fault, why))
 	method := h.method()
-	if method == "" || method == "ACK" || !s.peers.known(from.Addr()) && method != "REGISTER" {
+	if method == "" || method == "ACK" || !g.peers.known(o.addr.Addr()) && method != "REGISTER" {
 		return
 	}
-	if text := s.e.refusal(h, from, cmp.Or(status, 400)); text != "" {
-		if _, err := s.WriteToUDPAddrPort([]byte(text), h.sentBy(from)); err != nil {
-			s.e.log.Debug("cannot answer", "peer", from.String(), "err", err)
-		}
+	if text := g.e.refusal(h, o.addr, cmp.Or(status, 400)); text != "" {
+		g.write([]byte(text), o, h.sentBy(o.addr))
 	}
 }
 
 // answer sends a response without a transaction.
-func (s *socket) answer(req *sip.Request, to netip.AddrPort, status int, reason string, headers ...sip.Header) {
+func (g *guard) answer(req *sip.Request, to origin, status int, reason string, headers ...sip.Header) {
 	res := sip.NewResponseFromRequest(req, status, reason, nil)
 	for _, h := range headers {
 		res.AppendHeader(h)
 	}
+	at := to.addr
 	if via := req.Via(); via != nil && !via.Params.Has("rport") && via.Port > 0 && via.Port < 1<<16 {
-		to = netip.AddrPortFrom(to.Addr(), uint16(via.Port)) // RFC 3261 18.2.2
+		at = netip.AddrPortFrom(at.Addr(), uint16(via.Port)) // RFC 3261 18.2.2
 	}
-	if _, err := s.WriteToUDPAddrPort([]byte(res.String()), to); err != nil {
-		s.e.log.Debug("cannot answer", "peer", to.String(), "err", err)
+	g.write([]byte(res.String()), to, at)
+}
+
+// write sends a response back over the connection, or over UDP to an address.
+func (g *guard) write(data []byte, to origin, at netip.AddrPort) {
+	var err error
+	if to.stream != nil {
+		_, err = to.stream.Write(data)
+	} else {
+		_, err = g.e.sock.WriteToUDPAddrPort(data, at)
+	}
+	if err != nil {
+		g.e.log.Debug("cannot answer", "peer", to.addr.String(), "err", err)
 	}
 }
 
-// drop counts a refused datagram and logs at most one a second.
-func (s *socket) drop(from netip.AddrPort, why string) {
-	n := s.dropped.Add(1)
+// drop counts a refused message and logs at most one a second.
+func (g *guard) drop(from netip.AddrPort, why string) {
+	n := g.dropped.Add(1)
 	now := time.Now().Unix()
-	if last := s.said.Load(); now > last && s.said.CompareAndSwap(last, now) {
-		s.e.log.Warn("SIP datagram dropped", "from", from.String(), "why", why, "dropped", n)
+	if last := g.said.Load(); now > last && g.said.CompareAndSwap(last, now) {
+		g.e.log.Warn("SIP message dropped", "from", from.String(), "why", why, "dropped", n)
 	}
 }
 

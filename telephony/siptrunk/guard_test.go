@@ -175,11 +175,10 @@ func FuzzGuard(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		n := e.sock.admit(data, from)
-		if n == 0 {
+		data, r := e.guard.admit(data, origin{transport: telephony.UDP, addr: from})
+		if r != passed {
 			return
 		}
-		data = data[:n]
 		// What passes must be safe to hand on.
 		msg, err := sip.NewParser().ParseSIP(bytes.Clone(data))
 		if err != nil || malformed(msg) != "" {

@@ -39,7 +39,8 @@ type call struct {
 
 	invite   *sip.Request
 	tx       sip.ClientTransaction
-	attempts int // challenges answered
+	lost     <-chan struct{} // closed with the connection of tx
+	attempts int             // challenges answered
 
 	heard inbox // provisional responses in wire order
 
@@ -114,9 +115,20 @@ func (c *call) run(ctx context.Context) {
 
 	local := netip.AddrPortFrom(c.peer.ours, c.session.Local().Port())
 	c.sdp = media.NewNegotiation(local, c.peer.codecs, c.peer.srtp)
+	if err := c.e.reach(ctx, &c.peer); err != nil {
+		cause := telephony.CauseUnreachable
+		if ctx.Err() != nil {
+			cause = telephony.CauseCancelled
+		} else {
+			c.trunkSilent()
+		}
+		c.report(c.failed(cause, 0, err.Error(), 0))
+		return
+	}
+	c.answers.peer = c.peer
 	c.invite = c.e.newInvite(c.peer, c.e.callID(c.id), c.sdp.Offer(media.SendRecv))
 	c.attested(c.invite)
-	if err := c.transact(); err != nil {
+	if err := c.transact(ctx); err != nil {
 		c.trunkSilent()
 		c.report(c.failed(telephony.CauseUnreachable, 0, err.Error(), 0))
 		return
@@ -168,7 +180,7 @@ func (c *call) run(ctx context.Context) {
 				continue // heard by the guard, in order
 			}
 			c.trunkSpoke()
-			if isChallenge(res) && c.gaveUp == "" && c.retry(res) {
+			if isChallenge(res) && c.gaveUp == "" && c.retry(ctx, res) {
 				c.provisional = false
 				silent.Reset(c.e.cfg.NoResponse)
 				continue
@@ -193,6 +205,15 @@ func (c *call) run(ctx context.Context) {
 			c.tx.Terminate()
 			c.report(c.failed(c.gaveUp, 0, c.why+"; CANCEL was not answered", 0))
 			return
+		case <-c.lost:
+			c.lost = nil
+			if c.provisional {
+				continue // the far end answers over a connection of its own
+			}
+			c.tx.Terminate() // an answer that comes all the same is a stray one
+			c.trunkSilent()
+			c.report(c.failed(cmp.Or(c.gaveUp, telephony.CauseUnreachable), 0, cmp.Or(c.why, "the connection to the peer was lost"), 0))
+			return
 		case <-c.tx.Done():
 			if c.gaveUp == "" && !c.provisional {
 				c.trunkSilent()
@@ -205,17 +226,16 @@ func (c *call) run(ctx context.Context) {
 }
 
 // transact sends c.invite as a transaction of its own.
-func (c *call) transact() error {
+func (c *call) transact(ctx context.Context) error {
 	branch, _ := c.invite.Via().Params.Get("branch")
 	c.e.mu.Lock()
 	c.e.calls[branch] = c
 	c.e.mu.Unlock()
-	// Not the caller's context: the transaction must outlive a cancelled Dial.
-	tx, err := c.e.client.TransactionRequest(context.Background(), c.invite, asBuilt)
+	tx, lost, err := c.e.begin(ctx, c.peer, c.invite)
 	if err != nil {
 		return err
 	}
-	c.tx = tx
+	c.tx, c.lost = tx, lost
 	invite, answers := c.invite, c.answers
 	tx.OnRetransmission(func(res *sip.Response) {
 		defer answers.e.survive("a repeated answer")
@@ -299,11 +319,11 @@ func (c *call) hush() {
 }
 
 // retry answers a challenge with a new INVITE, at most twice.
-func (c *call) retry(res *sip.Response) bool {
+func (c *call) retry(ctx context.Context, res *sip.Response) bool {
 	if c.attempts == 2 {
 		return false
 	}
-	next := c.e.again(c.invite, c.peer.ours, c.invite.CSeq().SeqNo+1)
+	next := c.e.again(c.invite, c.peer, c.invite.CSeq().SeqNo+1)
 	if err := authorize(c.peer, next, res); err != nil {
 		c.log.Warn("challenge not answered", "trunk", c.peer.name, "err", err)
 		return false
@@ -312,7 +332,7 @@ func (c *call) retry(res *sip.Response) bool {
 	c.forget()
 	before := c.invite
 	c.invite = next
-	if err := c.transact(); err != nil {
+	if err := c.transact(ctx); err != nil {
 		c.log.Warn("cannot send again", "err", err)
 		c.forget()
 		c.invite = before
@@ -398,7 +418,7 @@ func (c *call) cancel() {
 			case <-t.C:
 			}
 		}
-		if _, err := c.e.client.Do(context.Background(), req, asBuilt); err != nil {
+		if _, err := c.e.do(context.Background(), c.peer, req); err != nil {
 			c.log.Debug("CANCEL was not answered", "err", err)
 		}
 	})

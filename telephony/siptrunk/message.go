@@ -1,6 +1,7 @@
 package siptrunk
 
 import (
+	"cmp"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -31,7 +32,10 @@ type peer struct {
 	trunk     dialer.TrunkID // empty for a phone
 	name      string         // for logs
 	addr      netip.AddrPort // where the INVITE goes
-	ours      netip.Addr     // our address as the peer sees it
+	transport telephony.Transport
+	tls       tlsPeer    // whom a TLS connection must lead to
+	ours      netip.Addr // our address as the peer sees it
+	port      uint16     // our port where we do not listen on its transport
 	username  string
 	password  string
 	realm     string
@@ -62,9 +66,16 @@ func (p peer) audio(r media.Remote) media.Remote {
 	return r
 }
 
+// contact is where the peer's requests are to come.
 func (e *Endpoint) contact(p peer) sip.Uri {
-	return sip.Uri{Scheme: "sip", User: "dialer", Host: p.ours.String(), Port: e.laddr.Port}
+	u := sip.Uri{Scheme: "sip", User: "dialer", Host: p.ours.String(), Port: e.port(p)}
+	addTransport(&u, p.transport)
+	return u
 }
+
+// port is the one that the peer may send to: of our listener, or without one,
+// that of our connection.
+func (e *Endpoint) port(p peer) int { return cmp.Or(e.conns.port(p.transport), int(p.port)) }
 
 // callID makes the Call-ID of a call: the call's own id, so that a trace is
 // found by it, and 100 bits that only this process can make.
@@ -90,10 +101,10 @@ func newTag() string {
 }
 
 // via returns a fresh Via; its branch names the transaction.
-func (e *Endpoint) via(ours netip.Addr) *sip.ViaHeader {
+func (e *Endpoint) via(p peer) *sip.ViaHeader {
 	v := &sip.ViaHeader{
-		ProtocolName: "SIP", ProtocolVersion: "2.0", Transport: "UDP",
-		Host: hostOf(ours), Port: e.laddr.Port,
+		ProtocolName: "SIP", ProtocolVersion: "2.0", Transport: upper(p.transport),
+		Host: hostOf(p.ours), Port: e.port(p),
 	}
 	v.Params.Add("branch", sip.RFC3261BranchMagicCookie+"."+newTag())
 	v.Params.Add("rport", "")
@@ -107,12 +118,21 @@ func hostOf(a netip.Addr) string {
 	return a.String()
 }
 
+// aim says which way a request goes.
+func (e *Endpoint) aim(req *sip.Request, transport telephony.Transport, to string) {
+	req.SetTransport(upper(transport))
+	req.SetDestination(to)
+	if transport == telephony.UDP {
+		req.Laddr = e.laddr // else sipgo opens a socket of its own when Contact differs
+	}
+}
+
 // request builds what every request has. The order is the order on the wire.
-func (e *Endpoint) request(method sip.RequestMethod, to netip.AddrPort, ours netip.Addr, recipient sip.Uri,
+func (e *Endpoint) request(method sip.RequestMethod, p peer, to netip.AddrPort, recipient sip.Uri,
 	from *sip.FromHeader, toHeader *sip.ToHeader, callID string, cseq uint32) *sip.Request {
 
 	req := sip.NewRequest(method, recipient)
-	req.AppendHeader(e.via(ours))
+	req.AppendHeader(e.via(p))
 	forwards := sip.MaxForwardsHeader(70)
 	req.AppendHeader(&forwards)
 	req.AppendHeader(from)
@@ -121,9 +141,7 @@ func (e *Endpoint) request(method sip.RequestMethod, to netip.AddrPort, ours net
 	req.AppendHeader(&id)
 	req.AppendHeader(&sip.CSeqHeader{SeqNo: cseq, MethodName: method})
 	req.AppendHeader(sip.NewHeader("User-Agent", "dialer"))
-	req.SetTransport("UDP")
-	req.SetDestination(to.String())
-	req.Laddr = e.laddr // else sipgo opens a socket of its own when Contact differs
+	e.aim(req, p.transport, to.String())
 	req.SetBody(nil)
 	return req
 }
@@ -132,7 +150,7 @@ func (e *Endpoint) request(method sip.RequestMethod, to netip.AddrPort, ours net
 func (e *Endpoint) newInvite(p peer, callID string, sdp []byte) *sip.Request {
 	from := &sip.FromHeader{DisplayName: displayName(p.fromName), Address: p.from}
 	from.Params.Add("tag", newTag())
-	req := e.request(sip.INVITE, p.addr, p.ours, p.recipient, from, &sip.ToHeader{Address: p.to}, callID, 1)
+	req := e.request(sip.INVITE, p, p.addr, p.recipient, from, &sip.ToHeader{Address: p.to}, callID, 1)
 	req.AppendHeader(&sip.ContactHeader{Address: e.contact(p)})
 	req.AppendHeader(sip.NewHeader("Allow", allow))
 	req.AppendHeader(sip.NewHeader("Supported", "timer"))
@@ -150,10 +168,10 @@ func setSDP(msg sip.Message, sdp []byte) {
 }
 
 // again makes a request that was challenged ready to be sent once more.
-func (e *Endpoint) again(req *sip.Request, ours netip.Addr, cseq uint32) *sip.Request {
+func (e *Endpoint) again(req *sip.Request, p peer, cseq uint32) *sip.Request {
 	next := req.Clone()
 	next.RemoveHeader("Via")
-	next.PrependHeader(e.via(ours))
+	next.PrependHeader(e.via(p))
 	next.CSeq().SeqNo = cseq
 	return next
 }
@@ -170,9 +188,7 @@ func (e *Endpoint) newCancel(invite *sip.Request) *sip.Request {
 	}
 	req.AppendHeader(&sip.CSeqHeader{SeqNo: invite.CSeq().SeqNo, MethodName: sip.CANCEL})
 	req.AppendHeader(sip.NewHeader("User-Agent", "dialer"))
-	req.SetTransport("UDP")
-	req.SetDestination(invite.Destination())
-	req.Laddr = e.laddr
+	e.aim(req, transportIn(invite), invite.Destination())
 	req.SetBody(nil)
 	return req
 }
@@ -266,12 +282,41 @@ func sourceOf(msg sip.Message) netip.AddrPort {
 	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 }
 
-// uriHostPort is where a URI points to: its host, and its port or 5060.
-func uriHostPort(u sip.Uri) string {
+// upper is a transport's name in Via.
+func upper(t telephony.Transport) string { return strings.ToUpper(string(t)) }
+
+// transportIn is the one that a message came or goes by.
+func transportIn(msg sip.Message) telephony.Transport {
+	return telephony.Transport(strings.ToLower(msg.Transport()))
+}
+
+// transportOf is the transport that a URI asks for, or otherwise one.
+func transportOf(u sip.Uri, otherwise telephony.Transport) telephony.Transport {
+	if strings.EqualFold(u.Scheme, "sips") {
+		return telephony.TLS
+	}
+	name, _ := u.UriParams.Get("transport")
+	switch t := telephony.Transport(strings.ToLower(name)); t {
+	case telephony.UDP, telephony.TCP, telephony.TLS:
+		return t
+	}
+	return otherwise
+}
+
+// addTransport makes a URI name its transport; UDP goes without saying.
+func addTransport(u *sip.Uri, t telephony.Transport) {
+	if t != telephony.UDP {
+		u.UriParams.Add("transport", string(t))
+	}
+}
+
+// uriHostPort is where a URI points to: its host, and its port or that of the
+// transport.
+func uriHostPort(u sip.Uri, transport telephony.Transport) string {
 	host := strings.Trim(u.Host, "[]")
 	port := u.Port
 	if port == 0 {
-		port = sip.DefaultUdpPort
+		port = sip.DefaultPort(string(transport))
 	}
 	if strings.Contains(host, ":") {
 		host = "[" + host + "]"

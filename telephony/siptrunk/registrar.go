@@ -1,6 +1,7 @@
 package siptrunk
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -16,6 +17,8 @@ import (
 
 	"github.com/emiago/sipgo/sip"
 	"github.com/icholy/digest"
+
+	"dialer/telephony"
 )
 
 // A Binding is where an agent's phone has registered.
@@ -38,11 +41,12 @@ type BindingStore interface {
 }
 
 // flow is where requests to the phone go: its Contact, or where its REGISTER
-// came from when the Contact is an address behind NAT.
+// came from when the Contact is an address behind NAT. Over TCP and TLS it is
+// always the connection that the phone has opened.
 func (b Binding) flow() netip.AddrPort {
 	var uri sip.Uri
-	if err := sip.ParseUri(b.Contact, &uri); err == nil {
-		if a, err := netip.ParseAddrPort(uriHostPort(uri)); err == nil && a.Addr().Unmap() == b.Source.Addr() {
+	if err := sip.ParseUri(b.Contact, &uri); err == nil && transportOf(uri, telephony.UDP) == telephony.UDP {
+		if a, err := netip.ParseAddrPort(uriHostPort(uri, telephony.UDP)); err == nil && a.Addr().Unmap() == b.Source.Addr() {
 			return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 		}
 	}
@@ -78,7 +82,7 @@ type bound struct {
 
 type registration struct {
 	req  *sip.Request
-	from netip.AddrPort
+	from origin
 }
 
 func newRegistrar(e *Endpoint) *registrar {
@@ -161,11 +165,11 @@ func (r *registrar) forget(ctx context.Context, aor string) {
 
 // queue hands a REGISTER to the workers; when they cannot keep up it is
 // dropped, and the phone repeats it.
-func (r *registrar) queue(req *sip.Request, from netip.AddrPort) {
+func (r *registrar) queue(req *sip.Request, from origin) {
 	select {
 	case r.jobs <- registration{req, from}:
 	default:
-		r.e.sock.drop(from, "the registrar is busy")
+		r.e.sock.drop(from.addr, "the registrar is busy")
 	}
 }
 
@@ -191,9 +195,10 @@ func (r *registrar) work(ctx context.Context) {
 }
 
 // register is RFC 3261 10.3.
-func (r *registrar) register(ctx context.Context, req *sip.Request, from netip.AddrPort) {
+func (r *registrar) register(ctx context.Context, req *sip.Request, by origin) {
+	from := by.addr
 	answer := func(status int, reason string, headers ...sip.Header) {
-		r.e.sock.answer(req, from, status, reason, headers...)
+		r.e.sock.answer(req, by, status, reason, headers...)
 	}
 	if r.e.cfg.Credentials == nil {
 		answer(403, "Forbidden")
@@ -215,7 +220,7 @@ func (r *registrar) register(ctx context.Context, req *sip.Request, from netip.A
 	}
 	r.e.sock.limit.credit(from.Addr())
 	aor := req.To().Address.User
-	b, remove, status, reason := readRegister(req, from, time.Now())
+	b, remove, status, reason := readRegister(req, by, time.Now())
 	if status != 0 {
 		answer(status, reason, sip.NewHeader("Min-Expires", strconv.Itoa(minExpires)))
 		return
@@ -235,7 +240,7 @@ func (r *registrar) register(ctx context.Context, req *sip.Request, from netip.A
 
 // readRegister reads what a REGISTER asks for: a binding, a removal, or
 // neither (a query). A status other than 0 refuses it.
-func readRegister(req *sip.Request, from netip.AddrPort, now time.Time) (b Binding, remove bool, status int, reason string) {
+func readRegister(req *sip.Request, by origin, now time.Time) (b Binding, remove bool, status int, reason string) {
 	expires := defaultExpires
 	if text := headerValues(req, "expires"); text != "" {
 		n, err := strconv.ParseUint(strings.TrimSpace(text), 10, 32)
@@ -281,8 +286,8 @@ func readRegister(req *sip.Request, from netip.AddrPort, now time.Time) (b Bindi
 		return b, false, 400, "Bad Contact"
 	case !headerSafe(req.CallID().Value()):
 		return b, false, 400, "Bad Call-ID"
-	case transport != "" && !strings.EqualFold(transport, "udp"):
-		return b, false, 400, "UDP Contact Needed"
+	case !strings.EqualFold(cmp.Or(transport, string(telephony.UDP)), string(by.transport)):
+		return b, false, 400, "Contact Of This Transport Needed"
 	case expires == 0:
 		return Binding{Contact: contact}, true, 0, ""
 	case expires < minExpires:
@@ -290,7 +295,7 @@ func readRegister(req *sip.Request, from netip.AddrPort, now time.Time) (b Bindi
 	}
 	expires = min(expires, maxExpires)
 	return Binding{
-		AOR: req.To().Address.User, Contact: contact, Source: from,
+		AOR: req.To().Address.User, Contact: contact, Source: by.addr,
 		CallID: req.CallID().Value(), CSeq: req.CSeq().SeqNo,
 		Expires:   now.Add(time.Duration(expires) * time.Second),
 		UserAgent: plain(headerValues(req, "user-agent"), 128),

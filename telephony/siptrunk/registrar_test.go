@@ -373,7 +373,7 @@ func FuzzReadRegister(f *testing.F) {
 			return
 		}
 		now := time.Now()
-		b, _, status, _ := readRegister(msg, netip.MustParseAddrPort("10.0.0.1:5060"), now)
+		b, _, status, _ := readRegister(msg, origin{transport: telephony.UDP, addr: netip.MustParseAddrPort("10.0.0.1:5060")}, now)
 		if status != 0 || b.AOR == "" {
 			return
 		}

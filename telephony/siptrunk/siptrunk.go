@@ -6,7 +6,7 @@
 // nobody counts is a call to a person who hears nothing.
 //
 // It does not take inbound calls, does not choose trunks and does not retry.
-// UDP only.
+// Over UDP, TCP and TLS.
 //
 // Entry points: New, Endpoint.Run, Endpoint.SetTrunks, Endpoint.Dial,
 // Endpoint.Ring.
@@ -43,6 +43,13 @@ import (
 type Config struct {
 	// Listen is the UDP address for SIP; port 0 takes any free one.
 	Listen netip.AddrPort
+	// TCP listens on TCP as well, on the same address and port.
+	TCP bool
+	// TLSListen is the address for SIP over TLS, with the certificate and key
+	// (PEM files) that peers are shown, and carriers that ask for a client's. No
+	// certificate, no listener. Files that change are read again.
+	TLSListen       netip.AddrPort
+	TLSCert, TLSKey string
 	// External stands in Contact, Via and SDP. The zero Addr means the address
 	// of Listen or, when that is unspecified, of the route to the peer.
 	External netip.Addr
@@ -84,10 +91,13 @@ type Message struct {
 	Data          []byte // only until OnMessage returns
 }
 
-// DefaultConfig listens on 0.0.0.0:5080 and uses the ports 20000 to 29999.
+// DefaultConfig listens on 0.0.0.0:5080, with a certificate also on port 5061,
+// and uses the ports 20000 to 29999.
 func DefaultConfig() Config {
 	return Config{
 		Listen:       netip.MustParseAddrPort("0.0.0.0:5080"),
+		TCP:          true,
+		TLSListen:    netip.MustParseAddrPort("0.0.0.0:5061"),
 		RTPLow:       20000,
 		RTPHigh:      29999,
 		Realm:        "dialer",
@@ -104,6 +114,12 @@ func (c Config) Validate() error {
 		return dialer.Fieldf("listen", "is not set: give ip:port, for example 0.0.0.0:5080")
 	case c.External.IsValid() && c.External.IsUnspecified():
 		return dialer.Fieldf("external", "%s cannot be reached: give the address that peers send to, or leave it out", c.External)
+	case (c.TLSCert == "") != (c.TLSKey == ""):
+		return dialer.Fieldf("tls", "cert and key go together: give both, or neither for no SIP over TLS")
+	case c.TLSCert != "" && !c.TLSListen.IsValid():
+		return dialer.Fieldf("tls.listen", "is not set: give ip:port, for example 0.0.0.0:5061")
+	case c.TLSCert != "" && c.TLSListen.Addr().Is4() != c.Listen.Addr().Is4():
+		return dialer.Fieldf("tls.listen", "is not of the same IP version as listen")
 	case c.RTPLow < 1024 || c.RTPHigh > 65535 || c.RTPHigh-c.RTPLow < 3:
 		return dialer.Fieldf("rtp_ports", "%d-%d is not a range of at least two port pairs between 1024 and 65535", c.RTPLow, c.RTPHigh)
 	case c.Realm == "" || !headerSafe(c.Realm):
@@ -119,7 +135,9 @@ func (c Config) Validate() error {
 type Endpoint struct {
 	cfg    Config
 	log    *slog.Logger
+	guard  *guard
 	sock   *socket
+	conns  *conns
 	laddr  sip.Addr
 	ua     *sipgo.UserAgent
 	client *sipgo.Client
@@ -128,6 +146,9 @@ type Endpoint struct {
 	reg    *registrar
 	pace   *gate // paces CANCEL
 	key    []byte
+
+	// onLost hears of connections that we opened and lost; nil for nobody.
+	onLost func(route)
 
 	// finalWait is how long a cancelled INVITE may stay without its final
 	// response: 64*T1 and some time for the pacing of CANCEL.
@@ -154,8 +175,13 @@ var (
 // headers is larger, and IP fragments it where it must.
 const maxDatagram = 16 << 10
 
-// init sets sipgo's limit, a package variable, before any goroutine reads it.
-func init() { sip.UDPMTUSize = maxDatagram + 200 }
+// init sets sipgo's limit, a package variable, before any goroutine reads it. What
+// sipgo says of connections outside the logger that it is given is of no use to
+// anyone: that a connection was closed twice.
+func init() {
+	sip.UDPMTUSize = maxDatagram + 200
+	sip.SetDefaultLogger(slog.New(slog.DiscardHandler))
+}
 
 // New opens the socket. Nothing is read from it before Run.
 func New(cfg Config) (*Endpoint, error) {
@@ -181,32 +207,68 @@ func New(cfg Config) (*Endpoint, error) {
 	}
 	rand.Read(e.key) // never fails
 
-	network := "udp"
-	if cfg.Listen.Addr().Is4() {
-		network = "udp4" // "udp" would make 0.0.0.0 a dual-stack [::]
+	e.guard = newGuard(e)
+	e.conns = newConns(e, e.guard)
+	if err := e.listen(); err != nil {
+		return nil, err
 	}
-	conn, err := net.ListenUDP(network, net.UDPAddrFromAddrPort(cfg.Listen))
-	if err != nil {
-		return nil, fmt.Errorf("siptrunk: cannot listen for SIP on %s: %w", cfg.Listen, err)
-	}
-	if err := conn.SetReadBuffer(readBuffer); err != nil {
-		e.log.Warn("cannot enlarge the SIP read buffer", "err", err)
-	}
-	local := conn.LocalAddr().(*net.UDPAddr)
-	e.laddr = sip.Addr{IP: local.IP, Port: local.Port}
-	e.sock = newSocket(conn, e)
 	e.route = newRouter(cfg, e.sock.peers)
 	e.reg = newRegistrar(e)
 
+	var err error
 	e.ports, err = media.NewPorts(cfg.Listen.Addr(), cfg.RTPLow, cfg.RTPHigh)
 	if err == nil {
 		err = e.openUA()
 	}
 	if err != nil {
-		conn.Close()
+		e.sock.Close()
+		e.conns.close()
 		return nil, fmt.Errorf("siptrunk: %w", err)
 	}
 	return e, nil
+}
+
+// listen opens the listeners. TCP has the port of UDP; where any free one was
+// asked for, one that both can have.
+func (e *Endpoint) listen() error {
+	if e.cfg.TLSCert != "" {
+		var err error
+		if e.conns.certs, err = loadCertificates(e.cfg.TLSCert, e.cfg.TLSKey); err != nil {
+			return fmt.Errorf("siptrunk: cannot load the certificate for SIP over TLS: %w", err)
+		}
+		if err := e.conns.listen(telephony.TLS, e.cfg.TLSListen); err != nil {
+			return fmt.Errorf("siptrunk: cannot listen for SIP over TLS on %s: %w", e.cfg.TLSListen, err)
+		}
+	}
+	network := "udp"
+	if e.cfg.Listen.Addr().Is4() {
+		network = "udp4" // "udp" would make 0.0.0.0 a dual-stack [::]
+	}
+	for tries := 0; ; tries++ {
+		conn, err := net.ListenUDP(network, net.UDPAddrFromAddrPort(e.cfg.Listen))
+		if err != nil {
+			e.conns.close()
+			return fmt.Errorf("siptrunk: cannot listen for SIP on %s: %w", e.cfg.Listen, err)
+		}
+		local := conn.LocalAddr().(*net.UDPAddr)
+		if e.cfg.TCP {
+			at := netip.AddrPortFrom(e.cfg.Listen.Addr(), uint16(local.Port))
+			if err := e.conns.listen(telephony.TCP, at); err != nil {
+				conn.Close()
+				if e.cfg.Listen.Port() == 0 && tries < 10 {
+					continue
+				}
+				e.conns.close()
+				return fmt.Errorf("siptrunk: cannot listen for SIP over TCP on %s: %w", at, err)
+			}
+		}
+		if err := conn.SetReadBuffer(readBuffer); err != nil {
+			e.log.Warn("cannot enlarge the SIP read buffer", "err", err)
+		}
+		e.laddr = sip.Addr{IP: local.IP, Port: local.Port}
+		e.sock = newSocket(conn, e.guard)
+		return nil
+	}
 }
 
 // openUA puts sipgo's layers over the socket.
@@ -214,7 +276,7 @@ func (e *Endpoint) openUA() error {
 	quiet := slog.New(quietHandler{e.log.Handler()})
 	ua, err := sipgo.NewUA(
 		sipgo.WithUserAgent("dialer"),
-		sipgo.WithUserAgentTransportLayerOptions(sip.WithTransportLayerLogger(quiet)),
+		sipgo.WithUserAgentTransportLayerOptions(sip.WithTransportLayerLogger(quiet), sip.WithTransportLayerTransports(noDialling())),
 		sipgo.WithUserAgentTransactionLayerOptions(
 			sip.WithTransactionLayerLogger(quiet),
 			sip.WithTransactionLayerUnhandledResponseHandler(e.strayResponse),
@@ -246,6 +308,15 @@ func (e *Endpoint) wire(sent bool, transport telephony.Transport, local, remote 
 	}
 }
 
+// TLSAddr returns the address that SIP over TLS is heard on; it is not valid
+// without a listener.
+func (e *Endpoint) TLSAddr() netip.AddrPort {
+	if l := e.conns.listeners[telephony.TLS]; l != nil {
+		return addrPort(l.Addr())
+	}
+	return netip.AddrPort{}
+}
+
 // shutdownWait bounds how long Run waits for peers that do not answer BYE or
 // CANCEL once its context has ended.
 const shutdownWait = 5 * time.Second
@@ -254,6 +325,7 @@ const shutdownWait = 5 * time.Second
 // waits for the answers for at most five seconds and closes the sockets.
 func (e *Endpoint) Run(ctx context.Context) error {
 	defer e.sock.Close()
+	defer e.conns.close()
 	if err := e.reg.load(ctx); err != nil {
 		close(e.stopping)
 		return fmt.Errorf("siptrunk: cannot load phone registrations: %w", err)
@@ -263,11 +335,12 @@ func (e *Endpoint) Run(ctx context.Context) error {
 	var own sync.WaitGroup
 	served := make(chan error, 1)
 	own.Go(func() { served <- e.ua.TransportLayer().ServeUDP(e.sock) })
+	own.Go(e.conns.run)
 	own.Go(func() { e.reg.work(work) })
 	own.Go(func() { e.reg.work(work) })
 	own.Go(func() { e.route.refresh(work) })
 	own.Go(func() { e.supervise(work) })
-	e.log.Info("SIP is up", "listen", e.Addr().String())
+	e.log.Info("SIP is up", "listen", e.Addr().String(), "tcp", e.cfg.TCP, "tls", e.TLSAddr().String())
 
 	var err error
 	select {
@@ -279,6 +352,7 @@ func (e *Endpoint) Run(ctx context.Context) error {
 	stop()
 	e.ua.Close()
 	e.sock.Close()
+	e.conns.close()
 	own.Wait()
 	<-e.work.idle() // closing the user agent has ended every transaction
 	return err
