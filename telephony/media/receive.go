@@ -18,6 +18,10 @@ const (
 	// which it really sends, by latchPackets packets in a row.
 	latchWindow  = 5 * time.Second
 	latchPackets = 3
+	// The source of the RTP is silent when another one that is trusted may take
+	// over, and lost when the far end's stream may go on from another port.
+	sourceSilent = 200 * time.Millisecond
+	sourceLost   = time.Second
 	// A jump of more than maxJump in the sequence, or another SSRC, is another
 	// stream. It needs latchPackets in a row while the present one is alive.
 	maxJump     = 1000
@@ -62,11 +66,11 @@ type inbound struct {
 	remote    Remote
 	agreed    bool // SetRemote was called
 	agreedAt  time.Time
-	peer      netip.AddrPort // remote.Addr, or where it was latched to
+	peer      netip.AddrPort // where we send: remote.Addr, or the port it was latched to
+	source    netip.AddrPort // whose RTP is believed
 	opener    opener         // undoes SRTP, nil when there is none
 	ours      uint32         // the SSRC of what we send
-	heard     bool           // from remote.Addr itself
-	latched   bool
+	heard     bool           // something came from source
 	latch     runOf
 	stream    stream
 	newcomer  runOf
@@ -89,7 +93,7 @@ func (in *inbound) setRemote(r Remote, now time.Time) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if !in.agreed || r.Addr != in.remote.Addr {
-		in.peer, in.heard, in.latched, in.agreedAt = r.Addr, false, false, now
+		in.peer, in.source, in.heard, in.agreedAt = r.Addr, r.Addr, false, now
 		in.latch = runOf{}
 	}
 	in.remote, in.agreed = r, true
@@ -214,9 +218,11 @@ func (in *inbound) classify(p *packet, payloadType uint8) bool {
 // known tells whether an address may be the far end's: others are turned away
 // before anything is done with what they send.
 func (in *inbound) known(from netip.Addr) bool {
-	if from == in.peer.Addr() || from == in.remote.Addr.Addr() {
-		return true
-	}
+	return from == in.remote.Addr.Addr() || in.allowed(from)
+}
+
+// allowed tells whether an address is of a network that is trusted beside it.
+func (in *inbound) allowed(from netip.Addr) bool {
 	for _, network := range in.remote.Sources {
 		if network.Contains(from) {
 			return true
@@ -225,28 +231,50 @@ func (in *inbound) known(from netip.Addr) bool {
 	return false
 }
 
-// fromPeer tells whether the sender is the far end. A port other than the one
-// agreed is believed once, soon after the answer, from the same address, and
-// only while the agreed one is silent.
+// fromPeer tells whether the sender is the far end: the one source that is
+// believed, at first the agreed address. Another takes its place by a run of
+// latchPackets and if
+//   - it has the agreed address and another port (NAT), soon after the answer
+//     while nothing came from the source; or later, when the source has been lost
+//     and this one goes on with its stream, which no stranger knows;
+//   - it is the agreed address, or of an allowed network, while the source is
+//     silent.
+//
+// We send to the agreed address, or to that port of it, and nowhere else.
 func (in *inbound) fromPeer(from netip.AddrPort, h *rtp.Header, now time.Time) bool {
-	if from == in.peer {
+	if from == in.source {
 		in.heard = true
 		return true
 	}
-	for _, network := range in.remote.Sources {
-		if network.Contains(from.Addr()) {
-			return true
-		}
+	silent := time.Duration(math.MaxInt64)
+	if in.heard {
+		silent = now.Sub(in.stream.lastAt)
 	}
-	if in.latched || in.heard || from.Addr() != in.remote.Addr.Addr() || !in.mayLatch(now) {
+	to := in.peer
+	switch {
+	case from == in.remote.Addr:
+		if silent < sourceSilent {
+			return false
+		}
+		to = from
+	case from.Addr() == in.remote.Addr.Addr():
+		found := silent > sourceLost && h.SSRC == in.stream.ssrc && in.stream.near(h.SequenceNumber)
+		if !found && (in.heard || !in.mayLatch(now)) {
+			return false
+		}
+		to = from
+	case !in.allowed(from.Addr()) || silent < sourceSilent:
 		return false
 	}
 	if in.latch.add(from, h.SSRC, h.SequenceNumber) < latchPackets {
 		return false
 	}
-	in.latched, in.peer = true, from
-	in.s.out.setPeer(from)
-	in.s.log.Debug("rtp comes from another port than agreed", "agreed", in.remote.Addr, "from", from)
+	in.source, in.heard, in.latch = from, true, runOf{}
+	if to != in.peer {
+		in.peer = to
+		in.s.out.setPeer(to)
+	}
+	in.s.log.Debug("rtp comes from elsewhere than agreed", "agreed", in.remote.Addr, "from", from)
 	return true
 }
 

@@ -1,9 +1,12 @@
 package media
 
 import (
+	"math/rand/v2"
 	"net/netip"
 	"testing"
 	"time"
+
+	"github.com/pion/rtcp"
 )
 
 // Whoever is not the far end is not heard, relayed or answered.
@@ -159,15 +162,110 @@ func TestLatch(t *testing.T) {
 			t.Errorf("of the new far end's five packets %d were taken", got)
 		}
 	})
-	t.Run("sources", func(t *testing.T) {
+	peerOf := func(s *Session) netip.AddrPort {
+		s.out.mu.Lock()
+		defer s.out.mu.Unlock()
+		return s.out.peer
+	}
+	t.Run("lost and found", func(t *testing.T) {
+		s, now := start(t)
+		send(s, agreed, 1, 10, 5, now)
+		now = now.Add(3 * time.Second)
+		if got := send(s, third, 2, 15, 10, now); got != 0 {
+			t.Errorf("%d packets of another stream were taken when the far end was lost", got)
+		}
+		if got := send(s, third, 1, 5000, 10, now); got != 0 {
+			t.Errorf("%d packets far from the stream were taken", got)
+		}
+		if got := send(s, other, 1, 20, 5, now); got != 3 {
+			t.Errorf("of five packets that go on with the stream %d were taken, want the last 3", got)
+		}
+		if got := peerOf(s); got != other {
+			t.Errorf("we send to %s, want %s", got, other)
+		}
+		if got := send(s, third, 1, 25, 10, now); got != 0 {
+			t.Errorf("%d packets of a third port were taken while the second is heard", got)
+		}
+	})
+	t.Run("allowed networks", func(t *testing.T) {
 		s, now := start(t)
 		r := remoteAt(agreed, PCMU)
 		r.Sources = []netip.Prefix{netip.MustParsePrefix("127.0.0.8/30")}
 		s.SetRemote(r)
-		if got := send(s, away, 1, 10, 2, now); got != 2 {
-			t.Errorf("of two packets from an allowed network %d were taken", got)
+		if got := send(s, away, 1, 10, 5, now); got != 3 {
+			t.Errorf("of five packets from an allowed network %d were taken, want the last 3", got)
+		}
+		if got := peerOf(s); got != agreed {
+			t.Errorf("we send to %s, which the far end did not name", got)
+		}
+		inside := netip.MustParseAddrPort("127.0.0.10:7000")
+		if got := send(s, inside, 1, 15, 10, now); got != 0 {
+			t.Errorf("%d packets were heard of another host of that network", got)
+		}
+		if got := send(s, agreed, 3, 15, 10, now); got != 0 {
+			t.Errorf("%d packets of a second source were heard", got)
+		}
+		now = now.Add(300 * time.Millisecond)
+		if got := send(s, agreed, 3, 25, 5, now); got != 3 {
+			t.Errorf("of five packets from the agreed address %d were taken, want the last 3", got)
 		}
 	})
+}
+
+// Whatever an attacker tries who cannot use the far end's own address and port,
+// nothing of it is heard, and nothing goes to it.
+func TestInjectedAudioIsNeverHeard(t *testing.T) {
+	for seed := range uint64(30) {
+		random := rand.New(rand.NewPCG(seed, 7))
+		l := newListener(t)
+		r := remoteAt(l.from, PCMU)
+		r.Mux = seed%2 == 0
+		l.SetRemote(r)
+		var attackers []netip.AddrPort
+		for _, a := range []string{"127.0.0.9:4001", "127.0.0.9:4002", "127.0.0.9:65535", "127.0.0.8:4000", "10.0.0.1:4000"} {
+			attackers = append(attackers, netip.MustParseAddrPort(a))
+		}
+		loud := spoken(30000)
+		for i := range uint16(200) {
+			l.put(i, uint32(i)*160, 1000)
+			for range random.IntN(4) {
+				from := attackers[random.IntN(len(attackers))]
+				ssrc, sequence, timestamp := uint32(1), i+uint16(random.IntN(3)), uint32(i+1)*160
+				if random.IntN(3) == 0 {
+					ssrc = random.Uint32()
+				}
+				b := packetOf(0, ssrc, sequence, timestamp, loud)
+				switch random.IntN(5) {
+				case 0:
+					b = packetOf(101, ssrc, sequence, timestamp, []byte{7, 0x8a, 1, 0x40})
+				case 1:
+					b, _ = rtcp.Marshal([]rtcp.Packet{&rtcp.ReceiverReport{SSRC: 1}, &rtcp.Goodbye{Sources: []uint32{1}}})
+				}
+				if random.IntN(2) == 0 {
+					l.receive(b, from, l.now)
+				} else {
+					l.receiveControl(b, from, l.now)
+				}
+			}
+			values, _ := heard(t, l.Session)
+			for _, v := range values {
+				if v > 2000 || v < 0 {
+					t.Fatalf("seed %d: %d was heard at packet %d", seed, v, i)
+				}
+			}
+		}
+		if in := l.Stats().PacketsIn; in != 200 {
+			t.Errorf("seed %d: %d packets were taken, the far end sent 200", seed, in)
+		}
+		if l.out.peer != l.from {
+			t.Errorf("seed %d: we send to %s", seed, l.out.peer)
+		}
+		select {
+		case d := <-l.Digits():
+			t.Errorf("seed %d: the key %c was heard", seed, d.Key)
+		default:
+		}
+	}
 }
 
 // A forged packet of another stream does not break into a live one.
