@@ -1,7 +1,12 @@
 package media
 
 import (
+	"bytes"
+	"io/fs"
 	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
@@ -92,4 +97,191 @@ func (w wire) readControl(t *testing.T) ([]rtcp.Packet, netip.AddrPort) {
 		t.Fatal(err)
 	}
 	return parsed(t, b[:n]), from
+}
+
+// What the far end reports of us: what it lost, and how long the way is.
+func TestWhatTheFarEndReports(t *testing.T) {
+	const there = 80 * time.Millisecond // from our report to its answer
+	report := func(s *Session, change func(r *rtcp.ReceptionReport)) []byte {
+		r := rtcp.ReceptionReport{
+			SSRC: s.out.ssrc, TotalLost: 2,
+			LastSenderReport: uint32(ntp(time.Now()) >> 16), Delay: uint32(there * 65536 / time.Second),
+		}
+		if change != nil {
+			change(&r)
+		}
+		b, err := rtcp.Marshal([]rtcp.Packet{&rtcp.ReceiverReport{SSRC: 1, Reports: []rtcp.ReceptionReport{r}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	for name, c := range map[string]struct {
+		change func(r *rtcp.ReceptionReport)
+		from   string
+		trip   time.Duration // until it comes, beside what the far end held it
+		lost   int64
+		want   time.Duration
+	}{
+		"round trip":          {nil, "127.0.0.9:4001", 120 * time.Millisecond, 2, 120 * time.Millisecond},
+		"from another port":   {nil, "127.0.0.9:9", 120 * time.Millisecond, 2, 120 * time.Millisecond},
+		"clocks round":        {nil, "127.0.0.9:4001", 0, 2, time.Second / 65536},
+		"no report of ours":   {func(r *rtcp.ReceptionReport) { r.LastSenderReport = 0 }, "127.0.0.9:4001", 0, 2, 0},
+		"of somebody else":    {func(r *rtcp.ReceptionReport) { r.SSRC++ }, "127.0.0.9:4001", 0, 0, 0},
+		"more than we sent":   {func(r *rtcp.ReceptionReport) { r.TotalLost = 1 << 22 }, "127.0.0.9:4001", 0, 5, time.Second / 65536},
+		"doubled, not lost":   {func(r *rtcp.ReceptionReport) { r.TotalLost = 0xffffff }, "127.0.0.9:4001", 0, 0, time.Second / 65536},
+		"from the future":     {func(r *rtcp.ReceptionReport) { r.LastSenderReport += 1 << 18 }, "127.0.0.9:4001", 0, 2, 0},
+		"held for too long":   {nil, "127.0.0.9:4001", time.Minute, 2, 0},
+		"a stranger's report": {nil, "127.0.0.8:4001", 120 * time.Millisecond, 0, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newListener(t)
+			l.packetsOut.Store(5)
+			l.put(1, 0, 1000)
+			b := report(l.Session, c.change)
+			l.receiveControl(b, netip.MustParseAddrPort(c.from), time.Now().Add(there+c.trip))
+			s := l.Stats()
+			if s.LostThere != c.lost {
+				t.Errorf("%d lost there, want %d", s.LostThere, c.lost)
+			}
+			if d := s.RoundTrip - c.want; d < -time.Millisecond || d > 5*time.Millisecond {
+				t.Errorf("round trip %s, want %s", s.RoundTrip, c.want)
+			}
+		})
+	}
+}
+
+// RTCP goes where the far end said, or shares the port of RTP, both ways.
+func TestWhereReportsGo(t *testing.T) {
+	rtp, elsewhere := newWire(t, "127.0.0.1:0"), newWire(t, "127.0.0.1:0")
+	s := open(t)
+	r := remoteAt(rtp.addr, PCMU)
+	r.Control = elsewhere.addr
+	s.SetRemote(r)
+	s.keepReports(time.Now().Add(reportEvery))
+	if _, from := elsewhere.readControl(t); from.Port() != s.Local().Port()+1 {
+		t.Errorf("a report came from port %d, want the one above RTP", from.Port())
+	}
+	r.Mux = true
+	s.SetRemote(r)
+	s.keepReports(time.Now().Add(3 * reportEvery))
+	if _, from := rtp.readControl(t); from.Port() != s.Local().Port() {
+		t.Errorf("a muxed report came from port %d, want that of RTP", from.Port())
+	}
+	b, err := rtcp.Marshal([]rtcp.Packet{&rtcp.SenderReport{SSRC: 77, NTPTime: 42 << 16}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := rtp.WriteToUDPAddrPort(b, s.Local()); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, func() bool {
+		s.in.mu.Lock()
+		defer s.in.mu.Unlock()
+		return s.in.report.ssrc == 77
+	})
+}
+
+// A muted far end that sends only reports is there; one that never sent RTP, or
+// said goodbye, is not.
+func TestReportsKeepASilentLegAlive(t *testing.T) {
+	put := func(l *listener, packets ...rtcp.Packet) {
+		b, err := rtcp.Marshal(packets)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.receiveControl(b, l.from, time.Now())
+	}
+	rr := &rtcp.ReceiverReport{SSRC: 1}
+	long := time.Now().Add(-time.Minute)
+	for name, c := range map[string]struct {
+		do   func(l *listener)
+		lost bool
+	}{
+		"reports":        {func(l *listener) { put(l, rr) }, false},
+		"goodbye":        {func(l *listener) { put(l, rr, &rtcp.Goodbye{Sources: []uint32{1}}) }, true},
+		"nothing":        {func(*listener) {}, true},
+		"not a compound": {func(l *listener) { put(l, &rtcp.Goodbye{Sources: []uint32{1}}) }, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newListener(t)
+			l.opened = long
+			l.receive(packetOf(0, 1, 1, 0, spoken(1000)), l.from, long.Add(time.Second))
+			c.do(l)
+			if idle := l.Idle(); (idle > 50*time.Second) != c.lost {
+				t.Errorf("idle for %s", idle)
+			}
+		})
+	}
+	l := newListener(t)
+	l.opened = long
+	put(l, rr)
+	if idle := l.Idle(); idle < 50*time.Second {
+		t.Errorf("idle for %s though no RTP ever came", idle)
+	}
+}
+
+// crashers are inputs that have brought down other parsers, where this machine
+// has them.
+func crashers(f *testing.F) {
+	dir, err := filepath.Abs("../..")
+	if err != nil {
+		f.Fatal(err)
+	}
+	found := 0
+	for ; dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
+		_ = filepath.WalkDir(filepath.Join(dir, "shared", "torture", "rtp"), func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return nil
+			}
+			if b, err := os.ReadFile(path); err == nil {
+				f.Add(corpusBytes(b))
+				found++
+			}
+			return nil
+		})
+	}
+	f.Logf("%d inputs of others", found)
+}
+
+// corpusBytes takes the []byte out of a Go fuzz corpus file; anything else is
+// taken as it is.
+func corpusBytes(b []byte) []byte {
+	rest, ok := bytes.CutPrefix(b, []byte("go test fuzz v1\n[]byte("))
+	if !ok {
+		return b
+	}
+	s, err := strconv.Unquote(string(bytes.TrimSuffix(bytes.TrimSpace(rest), []byte(")"))))
+	if err != nil {
+		return b
+	}
+	return []byte(s)
+}
+
+// FuzzRTCP: whatever comes is survived, and what is believed another parser can
+// read as well.
+func FuzzRTCP(f *testing.F) {
+	crashers(f)
+	for _, p := range [][]rtcp.Packet{
+		{&rtcp.SenderReport{SSRC: 1, Reports: []rtcp.ReceptionReport{{SSRC: 7, TotalLost: 3}}}, &rtcp.Goodbye{Sources: []uint32{1}}},
+		{&rtcp.ReceiverReport{SSRC: 1}},
+	} {
+		b, err := rtcp.Marshal(p)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	l := newListener(f)
+	r := remoteAt(l.from, PCMU)
+	r.Mux = true
+	l.SetRemote(r)
+	l.packetsOut.Store(1000)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		l.receiveControl(b, l.from, l.now)
+		l.receive(b, l.from, l.now)
+		if s := l.Stats(); s.LostThere < 0 || s.LostThere > 1000 || s.RoundTrip < 0 || s.RoundTrip > longestTrip {
+			t.Errorf("% x made %+v", b, s)
+		}
+	})
 }
