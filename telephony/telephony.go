@@ -2,9 +2,11 @@
 // calls, legs that carry them, causes that end them, and how two legs are
 // joined. It knows nothing of SIP; siptrunk and simtrunk stand behind its seams.
 //
-// Entry points: Carrier.Dial, Stations.Ring, Bridge, Join, Play.
+// Entry points: Carrier.Dial, Stations.Ring, Bridge, Join, Play, Talk, Conference.
 // Goroutines: Bridge and Play run in their caller's; a Leg owns its own. Join has
-// two where the legs cannot pass packets straight, until they are parted.
+// two where the legs cannot pass packets straight, until they are parted. A
+// Conference has a reader for each member until it leaves; a Talk, while it is
+// supervised, its conference and a watcher for each supervisor, until End.
 package telephony
 
 import (
