@@ -17,7 +17,7 @@ import (
 
 // carrierCmd runs the simulated carrier, for trials of any dialer.
 type carrierCmd struct {
-	Listen     string        `help:"UDP address for SIP; RTP goes over the same IP address." default:"127.0.0.1:5090"`
+	Listen     string        `help:"UDP and TCP address for SIP; RTP goes over the same IP address." default:"127.0.0.1:5090"`
 	Population string        `help:"Who is behind the numbers (YAML). Without it, a built-in consumer list." type:"existingfile" placeholder:"FILE"`
 	Seed       uint64        `help:"The same seed, number and attempt always meet the same behaviour." default:"1"`
 	Speed      float64       `help:"Divides the times of ringing, talking and recording." default:"1"`
@@ -58,7 +58,7 @@ func (c *carrierCmd) serve(ctx context.Context, out io.Writer, interrupt <-chan 
 		ctx, cancel = context.WithTimeout(ctx, c.For)
 		defer cancel()
 	}
-	fmt.Fprintf(out, "carrier listens on sip:%s (UDP), seed %d, speed %g\n", carrier.Addr(), c.Seed, c.Speed)
+	fmt.Fprintf(out, "carrier listens on sip:%s (UDP and TCP), seed %d, speed %g\n", carrier.Addr(), c.Seed, c.Speed)
 	done := make(chan error, 1)
 	go func() { done <- carrier.Run(ctx) }()
 	ticker := time.NewTicker(max(c.Every, 100*time.Millisecond))

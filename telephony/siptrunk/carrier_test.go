@@ -3,6 +3,7 @@ package siptrunk_test
 import (
 	"context"
 	"crypto/md5"
+	"crypto/tls"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -31,11 +32,20 @@ func run(t *testing.T, what string, serve func(context.Context) error) {
 }
 
 // TestPopulationAndPhones runs calls to a whole population, faults included,
-// and to phones on another SIP stack, and compares our word with the carrier's.
+// over UDP, TCP and TLS, and to phones on another SIP stack, and compares our word with the carrier's.
 func TestPopulationAndPhones(t *testing.T) {
 	const calls, phones = 120, 5
+	authority, err := siptest.NewAuthority()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := authority.Issue("127.0.0.1", time.Now().Add(time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
 	carrier, err := siptest.NewCarrier(siptest.CarrierConfig{
 		Listen: "127.0.0.1:0", Seed: 7, Speed: 20, User: "acme", Password: "s3cret",
+		TLS: &tls.Config{Certificates: []tls.Certificate{cert}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -53,10 +63,24 @@ func TestPopulationAndPhones(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e.SetTrunks([]telephony.Trunk{{
-		ID: "trk_1", Name: "carrier", Address: carrier.Addr().String(), Username: "acme", Password: "s3cret",
-		Channels: calls, CPS: 10_000, Enabled: true,
-	}})
+	var trunks []telephony.Trunk
+	for i, transport := range []telephony.Transport{telephony.UDP, telephony.TCP, telephony.TLS} {
+		trunk := telephony.Trunk{
+			ID: dialer.TrunkID(fmt.Sprint("trk_", i)), Name: "carrier", Address: carrier.Addr().String(), Username: "acme", Password: "s3cret",
+			Channels: calls, CPS: 10_000, Enabled: true, TrunkOptions: telephony.TrunkOptions{Transport: transport},
+		}
+		if transport == telephony.TLS {
+			trunk.Address, trunk.CA = carrier.TLSAddr().String(), authority.PEM()
+		}
+		trunks = append(trunks, trunk)
+	}
+	e.SetTrunks(trunks)
+	inUse := func() (n int) {
+		for _, trunk := range trunks {
+			n += e.Capacity(trunk.ID).InUse
+		}
+		return n
+	}
 	run(t, "carrier", carrier.Run)
 	run(t, "endpoint", e.Run)
 
@@ -92,7 +116,7 @@ func TestPopulationAndPhones(t *testing.T) {
 	var dialing sync.WaitGroup
 	for i := range calls {
 		inv := telephony.Invite{
-			Call: dialer.NewCallID(), Trunk: "trk_1", From: "+4940987654",
+			Call: dialer.NewCallID(), Trunk: trunks[i%len(trunks)].ID, From: "+4940987654",
 			To: dialer.Number(fmt.Sprintf("+49301%06d", i)), RingTimeout: 1500 * time.Millisecond,
 		}
 		dialing.Go(func() {
@@ -118,9 +142,9 @@ func TestPopulationAndPhones(t *testing.T) {
 		time.Sleep(5 * time.Millisecond) // 200 calls a second
 	}
 	dialing.Wait()
-	for deadline := time.Now().Add(10 * time.Second); carrier.Open() > 0 || e.Capacity("trk_1").InUse > 0; {
+	for deadline := time.Now().Add(10 * time.Second); carrier.Open() > 0 || inUse() > 0; {
 		if time.Now().After(deadline) {
-			t.Fatalf("%d calls open at the carrier, %d channels in use here", carrier.Open(), e.Capacity("trk_1").InUse)
+			t.Fatalf("%d calls open at the carrier, %d channels in use here", carrier.Open(), inUse())
 		}
 		time.Sleep(5 * time.Millisecond) // capacity has no event to wait on
 	}

@@ -306,7 +306,8 @@ func (c *call) response(req *sip.Request, status int, reason string, body []byte
 }
 
 func (c *call) contact() sip.Header {
-	return sip.NewHeader("Contact", fmt.Sprintf("<sip:carrier@%s>", c.carrier.addr))
+	at, param := c.here()
+	return sip.NewHeader("Contact", fmt.Sprintf("<sip:carrier@%s%s>", at, param))
 }
 
 // handle takes one message of this call.
@@ -420,6 +421,17 @@ func (c *call) handleAck(req *sip.Request) error {
 	return nil
 }
 
+// here is our address on the call's transport, and how a URI names that.
+func (c *call) here() (at netip.AddrPort, param string) {
+	switch c.invite.Transport() {
+	case "TCP":
+		return c.carrier.addr, ";transport=tcp"
+	case "TLS":
+		return c.carrier.TLSAddr(), ";transport=tls"
+	}
+	return c.carrier.addr, ""
+}
+
 // bye ends the dialog from our side.
 func (c *call) bye() {
 	target := c.invite.From().Address
@@ -427,7 +439,8 @@ func (c *call) bye() {
 		target = contact.Address
 	}
 	req := sip.NewRequest(sip.BYE, *target.Clone())
-	req.AppendHeader(sip.NewHeader("Via", fmt.Sprintf("SIP/2.0/UDP %s;branch=%s;rport", c.carrier.addr, sip.GenerateBranchN(16))))
+	at, _ := c.here()
+	req.AppendHeader(sip.NewHeader("Via", fmt.Sprintf("SIP/2.0/%s %s;branch=%s;rport", c.invite.Transport(), at, sip.GenerateBranchN(16))))
 	hop := target
 	for i, route := range c.invite.GetHeaders("Record-Route") {
 		if rr, ok := route.(*sip.RecordRouteHeader); ok && i == 0 {
@@ -443,7 +456,7 @@ func (c *call) bye() {
 	req.AppendHeader(sip.NewHeader("Max-Forwards", "70"))
 	req.SetBody(nil)
 	to := c.from
-	if host, err := netip.ParseAddr(hop.Host); err == nil {
+	if host, err := netip.ParseAddr(hop.Host); err == nil && c.invite.Transport() == "UDP" {
 		port := uint16(hop.Port)
 		if port == 0 {
 			port = 5060

@@ -2,6 +2,7 @@ package siptest
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -15,9 +16,12 @@ import (
 
 // CarrierConfig says how a carrier is reached and who is behind it.
 type CarrierConfig struct {
-	// Listen is the UDP address for SIP, such as "127.0.0.1:5090"; port 0
-	// takes a free one. RTP goes over the same IP address.
+	// Listen is the address for SIP over UDP and TCP, such as "127.0.0.1:5090";
+	// port 0 takes a free one. RTP goes over the same IP address.
 	Listen string
+	// TLS, when set, has the carrier listen for SIP over TLS too, on a free port
+	// that TLSAddr tells.
+	TLS *tls.Config
 	// Population defaults to DefaultPopulation.
 	Population *Population
 	// Seed makes the run repeatable: the same seed, number and attempt always
@@ -60,6 +64,8 @@ type Carrier struct {
 	cfg     CarrierConfig
 	people  *Population
 	conn    *net.UDPConn
+	conns   *connections
+	hearing sync.Mutex // one message at a time
 	addr    netip.AddrPort
 	parser  *sip.Parser
 	auth    *authenticator
@@ -123,16 +129,16 @@ func NewCarrier(cfg CarrierConfig) (*Carrier, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn, err := net.ListenUDP("udp", at)
+	conn, conns, err := listen(at, cfg.TLS)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("listening for SIP: %w", err), l.close())
+		return nil, errors.Join(err, l.close())
 	}
 	// A burst of 1000 INVITEs must not overflow; the system may grant less.
 	_ = conn.SetReadBuffer(4 << 20)
 	addr := conn.LocalAddr().(*net.UDPAddr).AddrPort()
 	addr = netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
 	c := &Carrier{
-		cfg: cfg, people: cfg.Population.filled(), conn: conn, addr: addr,
+		cfg: cfg, people: cfg.Population.filled(), conn: conn, conns: conns, addr: addr,
 		parser: sip.NewParser(), pacer: newPacer(), ledger: l, log: cfg.Logger,
 		ports:   &ports{host: addr.Addr(), within: cfg.RTP},
 		message: message,
@@ -146,6 +152,18 @@ func NewCarrier(cfg CarrierConfig) (*Carrier, error) {
 
 // Addr is where the carrier takes calls.
 func (c *Carrier) Addr() netip.AddrPort { return c.addr }
+
+// TLSAddr is where it takes calls over TLS, if it does.
+func (c *Carrier) TLSAddr() netip.AddrPort {
+	if c.conns.tls == nil {
+		return netip.AddrPort{}
+	}
+	return c.conns.tls.Addr().(*net.TCPAddr).AddrPort()
+}
+
+// Disconnect closes every TCP and TLS connection, as a carrier does that is
+// restarted. Calls go on.
+func (c *Carrier) Disconnect() { c.conns.drop() }
 
 // Calls returns the records, oldest first.
 func (c *Carrier) Calls() []CallRecord { return c.ledger.all() }
@@ -168,11 +186,16 @@ func (c *Carrier) Run(ctx context.Context) error {
 	defer stop()
 	var pacing sync.WaitGroup
 	pacing.Go(func() { c.pacer.run(ctx) })
+	pacing.Go(func() { c.conns.accept(ctx, c.conns.tcp, "TCP", c.hear) })
+	if c.conns.tls != nil {
+		pacing.Go(func() { c.conns.accept(ctx, c.conns.tls, "TLS", c.hear) })
+	}
 	unblock := context.AfterFunc(ctx, func() { _ = c.conn.SetReadDeadline(time.Now()) })
 	defer unblock()
 	err := c.serve(ctx)
 	stop()
 	c.scripts.Wait()
+	c.conns.close()
 	pacing.Wait()
 	return errors.Join(err, c.conn.Close(), c.ledger.close())
 }
@@ -199,11 +222,22 @@ func (c *Carrier) receive(ctx context.Context, data []byte, from netip.AddrPort)
 		}
 	}()
 	msg, err := c.parser.ParseSIP(data)
-	if err != nil || !complete(msg) {
+	if err != nil {
 		c.log.Debug("dropped a datagram that is not SIP", "from", from, "bytes", len(data), "error", err)
 		return
 	}
 	msg.SetTransport("UDP")
+	c.hear(ctx, msg, from)
+}
+
+// hear takes one message.
+func (c *Carrier) hear(ctx context.Context, msg sip.Message, from netip.AddrPort) {
+	c.hearing.Lock()
+	defer c.hearing.Unlock()
+	if !complete(msg) {
+		c.log.Debug("dropped a message without the headers that each must have", "from", from)
+		return
+	}
 	msg.SetSource(from.String())
 	switch m := msg.(type) {
 	case *sip.Request:
@@ -312,6 +346,9 @@ func (c *Carrier) reply(req *sip.Request, from netip.AddrPort, status int, reaso
 // responseTo is where responses to a request go (RFC 3261 18.2.2, RFC 3581).
 func responseTo(req *sip.Request, from netip.AddrPort) netip.AddrPort {
 	via := req.Via()
+	if req.Transport() != "UDP" {
+		return from // over the connection
+	}
 	if via.Params.Has("rport") {
 		return from
 	}
@@ -322,6 +359,12 @@ func responseTo(req *sip.Request, from netip.AddrPort) netip.AddrPort {
 }
 
 func (c *Carrier) send(raw []byte, to netip.AddrPort) {
+	if conn, ok := c.conns.at(to); ok {
+		if _, err := conn.Write(raw); err != nil {
+			c.log.Debug("could not send", "to", to, "error", err)
+		}
+		return
+	}
 	if _, err := c.conn.WriteToUDPAddrPort(raw, to); err != nil {
 		// UDP loses datagrams; what matters is sent again.
 		c.log.Debug("could not send", "to", to, "error", err)
