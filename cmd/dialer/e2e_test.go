@@ -340,7 +340,10 @@ func all[T any](r *rig, path string) []T {
 func (r *rig) trunk(name, address string) dialer.TrunkID {
 	r.t.Helper()
 	var trunk api.TrunkView
-	r.post("/v1/trunks", map[string]any{"name": name, "address": address, "channels": 100, "cps": 100}, &trunk)
+	r.post("/v1/trunks", map[string]any{
+		"name": name, "address": address, "channels": 100, "cps": 100,
+		"options_seconds": -1, // sipp takes each request for a call
+	}, &trunk)
 	return trunk.ID
 }
 

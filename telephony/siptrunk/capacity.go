@@ -1,8 +1,12 @@
 package siptrunk
 
 import (
+	"context"
 	"fmt"
-	"math"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -13,43 +17,41 @@ import (
 // A line is a trunk with what it carries now. It outlives changes of the
 // trunk's settings, so that a cap holds over SetTrunks.
 type line struct {
-	mu     sync.Mutex
-	cfg    telephony.Trunk
-	inUse  int
-	tokens float64
-	filled time.Time
-	gone   bool      // no longer configured
-	held   time.Time // until then the trunk asked for no calls
-	quiet  silence
+	id dialer.TrunkID
+
+	mu    sync.Mutex
+	cfg   telephony.Trunk
+	gone  bool // no longer configured
+	inUse int
+	rate  rate
+
+	records []record // where its peers are; nil until that is known
+	nowhere error    // why nothing is known
+	stale   error    // what could not be looked up of late
+	lookAt  time.Time
+	looking bool
+	pulses  map[netip.AddrPort]*pulse
+
+	reg upstream
 }
 
-// newLine returns a line whose bucket is empty: a restart in mid-campaign must
-// not add a burst to the calls that the process before has just placed.
 func newLine(cfg telephony.Trunk, now time.Time) *line {
-	return &line{cfg: cfg, filled: now}
+	l := &line{id: cfg.ID, rate: rate{filled: now}, pulses: map[netip.AddrPort]*pulse{}}
+	l.configure(cfg, now)
+	return l
 }
 
-// burst is how many calls may leave at once: a fifth of a second's worth, so
-// that the calls of any second stay close to CPS, and at least one.
-func burst(cps float64) float64 { return max(1, cps/5) }
-
-func (l *line) fill(now time.Time) {
-	if d := now.Sub(l.filled); d > 0 {
-		l.tokens = min(burst(l.cfg.CPS), l.tokens+d.Seconds()*l.cfg.CPS)
-		l.filled = now
-	}
-}
-
-// configure takes new settings; tokens earned so far were earned at the old rate.
+// configure takes new settings. A peer that has moved is trusted again.
 func (l *line) configure(cfg telephony.Trunk, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.fill(now)
-	if cfg.HostPort() != l.cfg.HostPort() {
-		l.quiet = silence{}
+	if cfg.HostPort() != l.cfg.HostPort() || trunkTransport(cfg) != trunkTransport(l.cfg) || !slices.Equal(cfg.Backups, l.cfg.Backups) {
+		l.records, l.nowhere, l.stale, l.lookAt = nil, nil, nil, time.Time{}
+		clear(l.pulses)
 	}
+	l.reg.configure(l.cfg, cfg)
 	l.cfg, l.gone = cfg, false
-	l.tokens = min(l.tokens, burst(cfg.CPS))
+	l.rate.set(cfg.CPS, now)
 }
 
 func (l *line) settings() telephony.Trunk {
@@ -64,132 +66,255 @@ func (l *line) remove() {
 	l.mu.Unlock()
 }
 
-// hold keeps calls from a trunk that answered 503 with Retry-After, for at most
-// maxHold: one overloaded minute must not silence a campaign for an hour.
-func (l *line) hold(d time.Duration, now time.Time) {
+// pulse returns what is known of a target; of one that the trunk no longer has
+// nothing is kept.
+func (l *line) pulse(t target) *pulse {
+	if p := l.pulses[t.addr]; p != nil {
+		return p
+	}
+	return &pulse{target: t}
+}
+
+// nameAt returns the configured name of the peer at an address.
+func (l *line) nameAt(addr netip.AddrPort, otherwise string) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.held = now.Add(min(d, maxHold))
+	if p := l.pulses[addr]; p != nil {
+		return p.target.name
+	}
+	return otherwise
 }
 
-const maxHold = 30 * time.Second
-
-// A silence is what is known of a trunk that does not answer: neither calls nor
-// leads are to be lost on it one after another, and it must be found when it is
-// back. After silentCalls in a row it gets no calls for a while, then a single
-// one as a trial, and twice the while if that one is not answered either.
-type silence struct {
-	calls int           // in a row
-	since time.Time     // the last of them that counted
-	wait  time.Duration // zero while the trunk is trusted
-	next  time.Time     // the next trial
-}
-
-// The limits of a silence.
-const (
-	silentCalls = 3
-	leastWait   = 5 * time.Second
-	mostWait    = time.Minute
-)
-
-// unheard notes a call, placed at a given time, to which no response came. It
-// reports whether calls are kept from the trunk from now on. Calls that were
-// placed before the last look at the silence say nothing new. A nil line is a
-// phone, of which nothing is kept.
-func (l *line) unheard(placed, now time.Time) (down bool) {
-	if l == nil {
-		return false
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	q := &l.quiet
-	if q.wait > 0 && !placed.After(q.since) {
-		return false
-	}
-	q.calls++
-	if q.calls < silentCalls {
-		return false
-	}
-	first := q.wait == 0
-	q.wait = min(max(2*q.wait, leastWait), mostWait)
-	q.since, q.next = now, now.Add(q.wait)
-	return first
-}
-
-// heard notes that the trunk has sent a response, whatever it says. It reports
-// whether calls were kept from it until now.
-func (l *line) heard() (back bool) {
-	if l == nil {
-		return false
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	back = l.quiet.wait > 0
-	l.quiet = silence{}
-	return back
-}
-
-func (l *line) down(now time.Time) string {
+// down says why the trunk takes no calls at all, or "". trials is how many of
+// its targets may be tried with one call each, when none is trusted.
+func (l *line) down(now time.Time) (why string, trials int) {
 	switch {
 	case l.gone:
-		return "the trunk was removed"
+		return "the trunk was removed", 0
 	case !l.cfg.Enabled:
-		return "the trunk is disabled"
-	case now.Before(l.held):
-		return "the trunk is overloaded and asked to wait (503 Retry-After)"
-	case now.Before(l.quiet.next):
-		left := l.quiet.next.Sub(now).Truncate(time.Second) + time.Second
-		return fmt.Sprintf("no answer from %s: %d calls in a row; next try in %.0f s", l.cfg.HostPort(), l.quiet.calls, left.Seconds())
+		return "the trunk is disabled", 0
+	case l.records == nil && l.nowhere != nil:
+		return l.nowhere.Error(), 0
 	}
-	return ""
+	if why := l.reg.down(l.cfg, now); why != "" {
+		return why, 0
+	}
+	var whys []string
+	trusted := len(l.pulses) == 0
+	for _, p := range l.pulses {
+		switch why, trial := p.refuses(now); {
+		case why != "":
+			whys = append(whys, why)
+		case trial:
+			trials++
+		default:
+			trusted = true
+		}
+	}
+	switch {
+	case trusted:
+		return "", 0
+	case trials > 0:
+		return "", trials
+	}
+	slices.Sort(whys)
+	return strings.Join(whys[:min(len(whys), 3)], "; "), 0
 }
 
-// take reserves a channel and a token, or says why it cannot.
-func (l *line) take(now time.Time) (cfg telephony.Trunk, why string) {
+// take reserves a channel and the right to place a call now, or says why it
+// cannot.
+func (l *line) take(now time.Time) (cfg telephony.Trunk, s *slot, why string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.fill(now)
-	switch {
-	case l.down(now) != "":
-		return l.cfg, l.down(now)
+	switch why, _ := l.down(now); {
+	case why != "":
+		return l.cfg, nil, why
 	case l.inUse >= l.cfg.Channels:
-		return l.cfg, fmt.Sprintf("all %d channels of the trunk are in use", l.cfg.Channels)
-	case l.tokens < 1:
-		return l.cfg, fmt.Sprintf("the trunk takes %g calls a second", l.cfg.CPS)
-	}
-	if l.quiet.wait > 0 { // this call is the trial; no other goes beside it
-		l.quiet.next = now.Add(l.quiet.wait)
+		return l.cfg, nil, fmt.Sprintf("all %d channels of the trunk are in use", l.cfg.Channels)
+	case l.rate.next(now).After(now):
+		return l.cfg, nil, fmt.Sprintf("the trunk takes %g calls a second", l.cfg.CPS)
 	}
 	l.inUse++
-	l.tokens--
-	return l.cfg, ""
+	l.rate.turn(now)
+	return l.cfg, &slot{line: l, users: 1}, ""
 }
 
-func (l *line) release() {
+// again is the turn of a further INVITE for a call that has a channel already.
+func (l *line) again(now time.Time, longest time.Duration) (at time.Time, ok bool) {
 	l.mu.Lock()
-	l.inUse--
-	l.mu.Unlock()
+	defer l.mu.Unlock()
+	at = l.rate.next(now)
+	if at.Sub(now) > longest {
+		return at, false
+	}
+	l.rate.turn(at)
+	return at, true
+}
+
+// admits reserves a target for one call, or says why it gets none.
+func (l *line) admits(t target, now time.Time) (why string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p := l.pulse(t)
+	why, trial := p.refuses(now)
+	if why == "" && trial {
+		p.next = now.Add(p.wait) // no other goes beside it
+	}
+	return why
+}
+
+// A slot is a channel of a trunk while a call uses it: the Dial that looks for a
+// peer, the INVITE that is on its way, the leg. It is given back by the last.
+type slot struct {
+	line  *line
+	users int // guarded by line.mu
+}
+
+// share adds a user. The slot of a call to a phone is nil.
+func (s *slot) share() *slot {
+	if s != nil {
+		s.line.mu.Lock()
+		s.users++
+		s.line.mu.Unlock()
+	}
+	return s
+}
+
+func (s *slot) release() {
+	if s == nil {
+		return
+	}
+	s.line.mu.Lock()
+	if s.users--; s.users == 0 {
+		s.line.inUse--
+	}
+	s.line.mu.Unlock()
+}
+
+// recall counts a call that was given up as lost and had no channel any more: its
+// peer has spoken after all, so the carrier has a channel on it. The cap may be
+// passed by it; no call is placed until it is not.
+func (l *line) recall() *slot {
+	if l == nil {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.inUse++
+	return &slot{line: l, users: 1}
 }
 
 func (l *line) capacity(now time.Time) telephony.Capacity {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.fill(now)
+	why, trials := l.down(now)
 	c := telephony.Capacity{
-		Up:       l.down(now) == "",
-		Why:      l.down(now),
-		Channels: l.cfg.Channels,
-		InUse:    l.inUse,
-		Tokens:   int(math.Floor(l.tokens)),
+		Up: why == "", Why: why,
+		Channels: l.cfg.Channels, InUse: l.inUse, Tokens: l.rate.free(now),
 	}
 	switch {
-	case c.Up && c.InUse >= c.Channels:
+	case !c.Up:
+	case c.InUse >= c.Channels:
 		c.Why = "all channels are in use"
-	case c.Up && l.quiet.wait > 0:
-		c.Tokens = min(c.Tokens, 1)
-		c.Why = fmt.Sprintf("no answer from %s: %d calls in a row; one call tries it", l.cfg.HostPort(), l.quiet.calls)
+	case trials > 0:
+		c.Tokens = min(c.Tokens, trials)
+		for _, p := range l.pulses {
+			if why, trial := p.refuses(now); why == "" && trial {
+				c.Why = p.why() + "; one call tries it"
+			}
+		}
+	case l.stale != nil:
+		c.Why = l.stale.Error() + "; the last addresses are used"
 	}
 	return c
+}
+
+// dueLookUp reports whether the trunk's names are to be looked up now, and marks
+// them.
+func (l *line) dueLookUp(now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.gone || l.looking || now.Before(l.lookAt) {
+		return false
+	}
+	l.looking = true
+	return true
+}
+
+// lookUp finds where a trunk's peers are.
+func (e *Endpoint) lookUp(ctx context.Context, l *line) {
+	l.mu.Lock()
+	cfg := l.cfg
+	l.mu.Unlock()
+	records, stale, err := e.names.records(ctx, cfg)
+	if ctx.Err() != nil {
+		err = ctx.Err()
+	}
+	switch news := l.located(cfg, records, stale, err, time.Now(), e.unit()); {
+	case news == nil:
+	case err != nil:
+		e.log.Warn("the trunk's address cannot be found", "trunk", string(l.id), "err", err)
+	default:
+		e.log.Warn("the trunk's names cannot all be looked up; the last addresses are used", "trunk", string(l.id), "err", stale)
+	}
+	e.admitTrunks()
+}
+
+// located takes in what a lookup found. It returns the trouble when it is new.
+func (l *line) located(cfg telephony.Trunk, records []record, stale, err error, now time.Time, unit time.Duration) (news error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.looking = false
+	if l.cfg.HostPort() != cfg.HostPort() || trunkTransport(l.cfg) != trunkTransport(cfg) || !slices.Equal(l.cfg.Backups, cfg.Backups) {
+		return nil // of settings that have changed meanwhile
+	}
+	if (err != nil || stale != nil) && l.nowhere == nil && l.stale == nil {
+		news = errorsOr(err, stale)
+	}
+	l.lookAt = now.Add(failLife)
+	if err != nil {
+		if l.records == nil {
+			l.nowhere = err
+		} else {
+			l.stale = err
+		}
+		return news
+	}
+	if stale == nil {
+		l.lookAt = now.Add(nameLife)
+	}
+	l.records, l.nowhere, l.stale = records, nil, stale
+	kept := map[netip.AddrPort]*pulse{}
+	for _, t := range order(records) {
+		if kept[t.addr] = l.pulses[t.addr]; kept[t.addr] == nil {
+			// It is trusted at first; the OPTIONS after the first pause may say else.
+			kept[t.addr] = &pulse{target: t, due: now.Add(optionsPause(cfg, unit))}
+		}
+	}
+	l.pulses = kept
+	return news
+}
+
+func errorsOr(a, b error) error {
+	if a != nil {
+		return a
+	}
+	return b
+}
+
+// targets returns the trunk's targets in the order of one call; the first call
+// of a trunk may have to wait for DNS.
+func (e *Endpoint) targets(ctx context.Context, l *line) ([]target, error) {
+	l.mu.Lock()
+	records, err := l.records, l.nowhere
+	l.mu.Unlock()
+	if records == nil && err == nil {
+		e.lookUp(ctx, l)
+		l.mu.Lock()
+		records, err = l.records, l.nowhere
+		l.mu.Unlock()
+	}
+	return order(records), err
 }
 
 // SetTrunks replaces the set of trunks. Calls on trunks that are no longer in
@@ -206,20 +331,86 @@ func (e *Endpoint) SetTrunks(trunks []telephony.Trunk) {
 			l.configure(t, now)
 		}
 		keep[t.ID] = l
+		if byAddress(t) { // known at once, without DNS
+			records, _, err := e.names.records(context.Background(), t)
+			l.located(t, records, nil, err, now, e.unit())
+		}
 	}
 	for id, l := range e.lines {
 		if keep[id] == nil {
 			l.remove()
+			e.goEnd("taking a trunk out", func() { e.unregister(l) })
 		}
 	}
 	e.lines = keep
 	e.mu.Unlock()
+	e.admitTrunks()
+	e.wake()
+}
 
-	hosts := make([]string, 0, len(trunks))
-	for _, t := range trunks {
-		hosts = append(hosts, t.HostPort())
+// byAddress reports whether a trunk names no host that DNS must find.
+func byAddress(t telephony.Trunk) bool {
+	return !slices.ContainsFunc(append([]string{t.Address}, t.Backups...), func(name string) bool {
+		host, _, err := hostAndPort(name, t.Transport)
+		if err != nil {
+			return true
+		}
+		_, err = netip.ParseAddr(host)
+		return err != nil
+	})
+}
+
+// wake has what is due for trunks looked at now.
+func (e *Endpoint) wake() {
+	select {
+	case e.kick <- struct{}{}:
+	default:
 	}
-	e.route.setTrunks(hosts)
+}
+
+func (e *Endpoint) allLines() []*line {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Collect(maps.Values(e.lines))
+}
+
+// admitTrunks tells the guard of the trunks' hosts.
+func (e *Endpoint) admitTrunks() {
+	var hosts []netip.Addr
+	for _, l := range e.allLines() {
+		l.mu.Lock()
+		for at := range l.pulses {
+			hosts = append(hosts, at.Addr())
+		}
+		l.mu.Unlock()
+	}
+	e.sock.peers.setTrunks(hosts)
+}
+
+// toTrunk reports whether a request to host, found at addr, would reach a trunk,
+// on whatever port. On the loopback, where all is one host, the port counts.
+func (e *Endpoint) toTrunk(ctx context.Context, host string, addr netip.AddrPort) bool {
+	for _, l := range e.allLines() {
+		e.targets(ctx, l) // so that its addresses are known; a failure is told by its calls
+		l.mu.Lock()
+		cfg, known := l.cfg, slices.Collect(maps.Keys(l.pulses))
+		l.mu.Unlock()
+		if slices.Contains(known, addr) {
+			return true
+		}
+		if addr.Addr().IsLoopback() {
+			continue
+		}
+		for _, name := range append([]string{cfg.Address}, cfg.Backups...) {
+			if named, _, err := hostAndPort(name, cfg.Transport); err == nil && strings.EqualFold(strings.TrimSuffix(named, "."), strings.TrimSuffix(host, ".")) {
+				return true
+			}
+		}
+		if slices.ContainsFunc(known, func(a netip.AddrPort) bool { return a.Addr() == addr.Addr() }) {
+			return true
+		}
+	}
+	return false
 }
 
 func (e *Endpoint) line(id dialer.TrunkID) (l *line, draining bool) {
@@ -239,41 +430,4 @@ func (e *Endpoint) Capacity(id dialer.TrunkID) telephony.Capacity {
 		c.Up, c.Why = false, "the dialer is draining"
 	}
 	return c
-}
-
-// trunkSilent tells the trunk's line that no response came to the call.
-func (c *call) trunkSilent() {
-	if c.line.unheard(c.placedAt, time.Now()) {
-		c.log.Warn("the trunk does not answer: no calls for a while", "address", c.peer.addr.String())
-	}
-}
-
-// trunkSpoke tells it that one came.
-func (c *call) trunkSpoke() {
-	if c.line.heard() {
-		c.log.Info("the trunk answers again")
-	}
-}
-
-// A gate lets events pass at a steady rate. CANCELs go through one, since a
-// thousand at once overflow the socket buffers of both sides.
-type gate struct {
-	every time.Duration
-	burst int
-
-	mu   sync.Mutex
-	next time.Time
-}
-
-const cancelsPerSecond = 200
-
-// wait returns how long to wait before the next event may pass.
-func (g *gate) wait(now time.Time) time.Duration {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if earliest := now.Add(-time.Duration(g.burst) * g.every); g.next.Before(earliest) {
-		g.next = earliest
-	}
-	g.next = g.next.Add(g.every)
-	return max(0, g.next.Sub(now))
 }

@@ -3,6 +3,7 @@ package siptrunk
 import (
 	"cmp"
 	"context"
+	"strings"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
@@ -14,46 +15,6 @@ import (
 
 // ringTimeout is how long a call may ring when its Invite does not say.
 const ringTimeout = 30 * time.Second
-
-// Dial calls a number over a trunk and blocks until it is answered. A call that
-// is not answered returns a *telephony.DialError.
-//
-// RingTimeout runs from the INVITE and again in full from the first 18x. A
-// trunk that stays silent for NoResponse is given up: what it sends after that
-// is answered with CANCEL. Giving up is not returning: Dial waits for the
-// trunk's final word, at most until the transaction ends (32 s after an INVITE
-// that nobody heard, 40 s after a CANCEL), so that its result is complete and
-// the caller does not take a number for free that may still ring.
-func (e *Endpoint) Dial(ctx context.Context, inv telephony.Invite) (telephony.Leg, error) {
-	if why := refuse(inv); why != "" {
-		return nil, notSent("%s", why)
-	}
-	l, draining := e.line(inv.Trunk)
-	switch {
-	case draining:
-		return nil, notSent("the dialer is draining")
-	case l == nil:
-		return nil, notSent("there is no trunk %s", inv.Trunk)
-	case ctx.Err() != nil:
-		return nil, notSent("%s", context.Cause(ctx))
-	}
-	if why := barred(l.settings(), inv); why != "" {
-		return nil, notSent("%s", why)
-	}
-	cfg, why := l.take(time.Now())
-	if why != "" {
-		return nil, notSent("%s", why)
-	}
-	if inv.OnAdmitted != nil {
-		inv.OnAdmitted()
-	}
-	p, err := e.trunkPeer(ctx, cfg, inv)
-	if err != nil {
-		l.release()
-		return nil, notSent("%s", err)
-	}
-	return e.place(ctx, p, inv, l.release, l)
-}
 
 // refuse says what is wrong with an invite. Numbers are checked again here: what
 // is not E.164 must never reach a trunk.
@@ -72,10 +33,10 @@ func refuse(inv telephony.Invite) string {
 	return ""
 }
 
-// trunkPeer makes the peer of a call over a trunk.
-func (e *Endpoint) trunkPeer(ctx context.Context, cfg telephony.Trunk, inv telephony.Invite) (peer, error) {
+// peerOf makes the peer at one target of a trunk.
+func (e *Endpoint) peerOf(cfg telephony.Trunk, t target) (peer, error) {
 	p := peer{
-		trunk: cfg.ID, name: string(cfg.ID), transport: cmp.Or(cfg.Transport, telephony.UDP), tls: tlsPeerOf(cfg),
+		trunk: cfg.ID, name: string(cfg.ID), addr: t.addr, transport: t.transport, tls: tlsPeerOf(cfg, t.name),
 		username: cfg.Username, password: cfg.Password, realm: cfg.Realm,
 		sources: cfg.MediaSources, srtp: cfg.SRTP,
 	}
@@ -83,46 +44,55 @@ func (e *Endpoint) trunkPeer(ctx context.Context, cfg telephony.Trunk, inv telep
 	if p.codecs, err = media.Codecs(cfg.Codecs); err != nil {
 		return peer{}, err
 	}
-	if p.addr, err = e.route.resolve(ctx, cfg.HostPort()); err != nil {
-		return peer{}, err
-	}
 	if p.ours, err = e.route.ours(p.addr.Addr()); err != nil {
 		return peer{}, err
 	}
-	var at sip.Uri
-	if err := sip.ParseUri("sip:"+cfg.HostPort(), &at); err != nil {
+	host, port, err := hostAndPort(t.name, t.transport)
+	if err != nil {
 		return peer{}, err
 	}
-	if at.Port == sip.DefaultPort(string(p.transport)) {
-		at.Port = 0
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
 	}
-	p.identify(cfg, inv, at)
+	p.recipient = sip.Uri{Scheme: "sip", Host: host}
+	if !bareName(t.name) && int(port) != sip.DefaultPort(string(t.transport)) {
+		p.recipient.Port = int(port)
+	}
+	addTransport(&p.recipient, t.transport)
+	p.from = sip.Uri{Scheme: "sip", User: cmp.Or(cfg.Username, "dialer"), Host: cmp.Or(cfg.FromDomain, p.ours.String())}
+	return p, nil
+}
+
+// trunkPeer makes the peer of a call over a trunk.
+func (e *Endpoint) trunkPeer(cfg telephony.Trunk, t target, inv telephony.Invite) (peer, error) {
+	p, err := e.peerOf(cfg, t)
+	if err != nil {
+		return peer{}, err
+	}
+	p.identify(cfg, inv, p.recipient)
 	addTransport(&p.recipient, p.transport)
 	return p, nil
 }
 
-// place opens the audio and sends the INVITE. release is called exactly once.
-// A call to a phone has no trunk.
-func (e *Endpoint) place(ctx context.Context, p peer, inv telephony.Invite,
-	release func(), trunk *line) (telephony.Leg, error) {
-
-	if err := e.sock.await(ctx); err != nil {
-		release()
-		return nil, notSent("%s", err)
-	}
-	log := e.log.With("call", string(inv.Call), "trunk", p.name)
-	session, err := e.ports.Open(log)
-	if err != nil {
-		release()
-		return nil, notSent("%s", err)
-	}
+// place opens the audio, sends the INVITE and waits for what comes of it. over
+// says which trunk it goes over, and is nil for a phone; the call gives the
+// trunk's channel back.
+func (e *Endpoint) place(ctx context.Context, p peer, inv telephony.Invite, over func(*call)) (*Leg, *telephony.DialError) {
 	c := &call{
-		e: e, peer: p, id: inv.Call, log: log, session: session,
-		ring:       inv.RingTimeout,
-		onProgress: inv.OnProgress, onAnswer: inv.OnAnswer, onEarly: inv.OnEarlyFrame, release: release, line: trunk,
+		e: e, peer: p, id: inv.Call, log: e.log.With("call", string(inv.Call), "trunk", p.name),
+		ring:       cmp.Or(inv.RingTimeout, ringTimeout),
+		onProgress: inv.OnProgress, onAnswer: inv.OnAnswer, onEarly: inv.OnEarlyFrame,
 	}
-	if c.ring <= 0 {
-		c.ring = ringTimeout
+	if over != nil {
+		over(c)
+	}
+	err := e.sock.await(ctx)
+	if err == nil {
+		c.session, err = e.ports.Open(c.log)
+	}
+	if err != nil {
+		c.slot.release()
+		return nil, notSent("%s", err)
 	}
 	return c.start(ctx)
 }
@@ -141,7 +111,11 @@ func (e *Endpoint) Ring(ctx context.Context, s telephony.Station) (telephony.Leg
 		Call:        dialer.NewCallID(),
 		RingTimeout: ringTimeout,
 	}
-	return e.place(ctx, p, inv, func() {}, nil)
+	leg, failed := e.place(ctx, p, inv, nil)
+	if failed != nil {
+		return nil, failed
+	}
+	return leg, nil
 }
 
 // stationPeer makes the peer of a call to an agent's phone. A phone's URI that
@@ -159,7 +133,7 @@ func (e *Endpoint) stationPeer(ctx context.Context, s telephony.Station) (peer, 
 		if err == nil {
 			p.addr, err = e.route.resolve(ctx, uriHostPort(p.recipient, p.transport))
 		}
-		if err == nil && e.route.toTrunk(ctx, p.recipient.Host, p.addr) {
+		if err == nil && e.toTrunk(ctx, p.recipient.Host, p.addr) {
 			err = dialer.Fieldf("uri", "%q is at a trunk: give the address of a phone", s.URI)
 		}
 	} else {

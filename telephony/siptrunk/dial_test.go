@@ -174,7 +174,8 @@ func TestIPv6(t *testing.T) {
 	defer conn.Close()
 	addr := conn.LocalAddr().(*net.UDPAddr).AddrPort()
 	e := startEndpoint(t, func(c *Config) { c.Listen = netip.MustParseAddrPort("[::1]:0") },
-		telephony.Trunk{ID: "trk_test", Name: "v6", Address: addr.String(), Channels: 1, CPS: 100, Enabled: true})
+		telephony.Trunk{ID: "trk_test", Name: "v6", Address: addr.String(), Channels: 1, CPS: 100, Enabled: true,
+			TrunkOptions: telephony.TrunkOptions{OptionsSeconds: -1}})
 	d := dial(t, t.Context(), e, invite())
 	buf := make([]byte, 4096)
 	conn.SetReadDeadline(time.Now().Add(patience))

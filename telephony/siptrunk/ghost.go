@@ -134,7 +134,7 @@ func (e *Endpoint) EndOrphan(ctx context.Context, saved []byte) error {
 	if l, _ := e.line(s.Trunk); l != nil {
 		cfg := l.settings()
 		d.peer.username, d.peer.password, d.peer.realm = cfg.Username, cfg.Password, cfg.Realm
-		d.peer.tls = tlsPeerOf(cfg)
+		d.peer.tls = tlsPeerOf(cfg, l.nameAt(s.Address, cfg.Address))
 	}
 	if err := e.sock.await(ctx); err != nil {
 		return fmt.Errorf("siptrunk: orphan %s: %w", callOf(s.CallID), err)

@@ -2,6 +2,7 @@ package siptrunk
 
 import (
 	"bytes"
+	"math"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -238,13 +239,13 @@ func TestCapacityIsExact(t *testing.T) {
 	start := time.Unix(1000, 0)
 	for _, cps := range []float64{0.5, 1, 3, 10, 100, 333.3} {
 		l := newLine(telephony.Trunk{CPS: cps, Channels: 1 << 20, Enabled: true}, start)
-		if _, why := l.take(start); why == "" {
+		if _, _, why := l.take(start); why == "" {
 			t.Errorf("%g calls/s: the bucket is not empty at the start", cps)
 		}
 		var taken []time.Time
 		for now := start; now.Before(start.Add(6 * time.Second)); now = now.Add(time.Millisecond) {
 			for {
-				if _, why := l.take(now); why != "" {
+				if _, _, why := l.take(now); why != "" {
 					break
 				}
 				taken = append(taken, now)
@@ -258,21 +259,29 @@ func TestCapacityIsExact(t *testing.T) {
 				if limit := taken[j].Sub(taken[i]).Seconds()*cps + burst(cps) + 1e-6; float64(j-i+1) > limit+1 {
 					t.Fatalf("%g calls/s: %d calls in %s", cps, j-i+1, taken[j].Sub(taken[i]))
 				}
+				if taken[j].Sub(taken[i]) < time.Second && float64(j-i) >= math.Ceil(cps) {
+					t.Fatalf("%g calls/s: %d calls within a second", cps, j-i+1)
+				}
 			}
 		}
 	}
 	l := newLine(telephony.Trunk{CPS: 100, Channels: 2, Enabled: true}, start)
 	now := start.Add(time.Minute)
+	var channel *slot
 	for want := range 3 {
-		if _, why := l.take(now); (why == "") != (want < 2) {
+		_, s, why := l.take(now)
+		if s != nil {
+			channel = s
+		}
+		if (why == "") != (want < 2) {
 			t.Errorf("call %d: %q", want+1, why)
 		}
 	}
 	if c := l.capacity(now); c.InUse != 2 || c.Free() != 0 || c.Why == "" {
 		t.Errorf("full line: %+v", c)
 	}
-	l.release()
-	if _, why := l.take(now); why != "" {
+	channel.release()
+	if _, _, why := l.take(now); why != "" {
 		t.Errorf("after a release: %s", why)
 	}
 }

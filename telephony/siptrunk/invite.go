@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
@@ -34,8 +32,14 @@ type call struct {
 	onProgress func(telephony.Progress)
 	onAnswer   func(dialog []byte)
 	onEarly    func(telephony.Frame)
-	release    func() // gives the channel back
-	line       *line  // learns what the trunk answers; nil for a phone
+
+	// Over a trunk; all zero when a phone is called.
+	line      *line // learns what the target answers
+	target    target
+	slot      *slot       // the channel
+	try       int         // which INVITE of its Dial, from 1
+	another   func() bool // secures the peer that follows when this one is silent
+	abandoned bool        // it follows: nobody waits for this call any more
 
 	invite   *sip.Request
 	tx       sip.ClientTransaction
@@ -71,7 +75,7 @@ const maxEarly = 8
 
 // start sends the INVITE and returns what comes of it, once the transaction is
 // decided.
-func (c *call) start(ctx context.Context) (telephony.Leg, error) {
+func (c *call) start(ctx context.Context) (*Leg, *telephony.DialError) {
 	c.result = make(chan result, 1)
 	c.over = make(chan struct{})
 	c.early = map[string][]byte{}
@@ -80,14 +84,11 @@ func (c *call) start(ctx context.Context) (telephony.Leg, error) {
 	c.placedAt = time.Now()
 	if !c.e.goWork("an INVITE", func() { c.run(ctx) }) {
 		c.session.Close()
-		c.release()
+		c.slot.release()
 		return nil, notSent("the dialer is shutting down")
 	}
 	r := <-c.result
-	if r.leg != nil {
-		return r.leg, nil
-	}
-	return nil, r.err
+	return r.leg, r.err
 }
 
 func notSent(format string, args ...any) *telephony.DialError {
@@ -109,7 +110,7 @@ func (c *call) run(ctx context.Context) {
 			c.report(c.failed(telephony.CauseFailed, 0, "the call handler failed", 0))
 			c.hush()
 			c.session.Close()
-			c.release()
+			c.slot.release()
 		}
 	}()
 
@@ -126,7 +127,7 @@ func (c *call) run(ctx context.Context) {
 		return
 	}
 	c.answers.peer = c.peer
-	c.invite = c.e.newInvite(c.peer, c.e.callID(c.id), c.sdp.Offer(media.SendRecv))
+	c.invite = c.e.newInvite(c.peer, c.e.callID(c.id, c.try), c.sdp.Offer(media.SendRecv))
 	c.attested(c.invite)
 	if err := c.transact(ctx); err != nil {
 		c.trunkSilent()
@@ -156,7 +157,7 @@ func (c *call) run(ctx context.Context) {
 		for _, res := range c.heard.take() {
 			first := c.ringingAt.IsZero()
 			c.provisional = true
-			c.trunkSpoke()
+			c.trunkSpoke(res.StatusCode)
 			func() { // nothing in an SDP may leave the INVITE without its machine
 				defer c.e.survive("a provisional response")
 				c.progress(res)
@@ -179,7 +180,7 @@ func (c *call) run(ctx context.Context) {
 			if res.IsProvisional() {
 				continue // heard by the guard, in order
 			}
-			c.trunkSpoke()
+			c.trunkSpoke(res.StatusCode)
 			if isChallenge(res) && c.gaveUp == "" && c.retry(ctx, res) {
 				c.provisional = false
 				silent.Reset(c.e.cfg.NoResponse)
@@ -192,7 +193,11 @@ func (c *call) run(ctx context.Context) {
 				continue
 			}
 			c.trunkSilent()
+			wanted := c.gaveUp == ""
 			giveUp(telephony.CauseUnreachable, "no response")
+			if wanted {
+				c.abandon()
+			}
 		case <-ring.C:
 			giveUp(telephony.CauseNoAnswer, "rang out")
 		case <-done:
@@ -223,6 +228,18 @@ func (c *call) run(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// abandon lets Dial go on with another peer, if there is one, while this
+// goroutine stays with the INVITE until nothing can come of it any more.
+func (c *call) abandon() {
+	if c.another == nil || !c.another() {
+		return
+	}
+	c.report(c.failed(c.gaveUp, 0, c.why, 0))
+	c.abandoned = true
+	c.slot.release()
+	c.slot = nil
 }
 
 // transact sends c.invite as a transaction of its own.
@@ -348,8 +365,8 @@ func (c *call) decide(res *sip.Response) (leg bool) {
 		if res.StatusCode == 408 && c.ringingAt.IsZero() {
 			cause = telephony.CauseUnreachable
 		}
-		if wait, err := strconv.Atoi(strings.TrimSpace(headerValues(res, "retry-after"))); err == nil && wait > 0 && res.StatusCode == 503 && c.line != nil {
-			c.line.hold(time.Duration(wait)*time.Second, time.Now())
+		if wait := retryAfter(res); wait > 0 && res.StatusCode == 503 && c.line != nil {
+			c.line.hold(c.target, time.Duration(wait)*time.Second, time.Now())
 		}
 		reason := plain(res.Reason, 128)
 		if c.gaveUp != "" {
@@ -363,6 +380,9 @@ func (c *call) decide(res *sip.Response) (leg bool) {
 		d := c.e.newDialog(context.Background(), c.peer, c.invite, res)
 		c.answers.ack(d, c.invite)
 		c.report(c.failed(c.gaveUp, res.StatusCode, c.why+"; answered after that", 0))
+		if c.abandoned {
+			c.e.ghost(c.id, time.Now())
+		}
 		c.e.hangUp(d, telephony.CauseNormal, byeWait)
 		return false
 	}

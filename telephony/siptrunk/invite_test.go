@@ -644,7 +644,7 @@ func TestDialAtOnce(t *testing.T) {
 		e := startEndpoint(t, nil, testTrunk(p))
 		l, _ := e.line("trk_test")
 		l.mu.Lock()
-		l.tokens = 1 // or Dial would be refused before it could fail
+		l.rate.tokens = 1 // or Dial would be refused before it could fail
 		l.mu.Unlock()
 		d := &dialed{t: t, done: make(chan struct{})}
 		go func() {

@@ -48,7 +48,7 @@ var (
 // newLeg makes the leg of an answered call; supervise looks after it from now on.
 func (e *Endpoint) newLeg(c *call, d *dialog, remote media.Remote, res *sip.Response, at time.Time) *Leg {
 	l := &Leg{
-		e: e, d: d, session: c.session, log: c.log, sdp: c.sdp, release: c.release,
+		e: e, d: d, session: c.session, log: c.log, sdp: c.sdp, release: c.slot.release,
 		answeredAt: at,
 		done:       make(chan struct{}),
 		info: telephony.Info{

@@ -77,11 +77,16 @@ func (e *Endpoint) contact(p peer) sip.Uri {
 // that of our connection.
 func (e *Endpoint) port(p peer) int { return cmp.Or(e.conns.port(p.transport), int(p.port)) }
 
-// callID makes the Call-ID of a call: the call's own id, so that a trace is
-// found by it, and 100 bits that only this process can make.
-func (e *Endpoint) callID(id dialer.CallID) string {
+// callID makes the Call-ID of a call's INVITE to one peer: the call's own id, so
+// that a trace is found by it, and 100 bits that only this process can make. Each
+// further peer is given a Call-ID of its own: one that was given up may belong to
+// the same carrier, which must not take both for one call.
+func (e *Endpoint) callID(id dialer.CallID, try int) string {
 	mac := hmac.New(sha256.New, e.key)
 	mac.Write([]byte(id))
+	if try > 1 {
+		mac.Write([]byte{0, byte(try)})
+	}
 	return string(id) + "@" + lower32.EncodeToString(mac.Sum(nil))[:20]
 }
 

@@ -244,7 +244,8 @@ const someSDPPort = 19998 // where nobody listens
 
 // testTrunk is a trunk whose peer is p.
 func testTrunk(p *rawPeer) telephony.Trunk {
-	return telephony.Trunk{ID: "trk_test", Name: "test", Address: p.addr().String(), Channels: 2000, CPS: 10000, Enabled: true}
+	return telephony.Trunk{ID: "trk_test", Name: "test", Address: p.addr().String(), Channels: 2000, CPS: 10000, Enabled: true,
+		TrunkOptions: telephony.TrunkOptions{OptionsSeconds: -1}}
 }
 
 // startEndpoint runs an endpoint until the test ends.

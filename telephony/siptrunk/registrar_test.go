@@ -293,9 +293,11 @@ func TestRingRefusesTrunk(t *testing.T) {
 	far := testTrunk(trunk)
 	far.ID, far.Address = "trk_far", "192.0.2.9"
 	e := startEndpoint(t, nil, testTrunk(trunk), named, far)
-	e.route.mu.Lock() // as if the name had been looked up
-	e.route.names["sip.example.invalid"] = resolved{[]netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")}, time.Now()}
-	e.route.mu.Unlock()
+	e.names.mu.Lock() // as if the name had been looked up
+	e.names.hosts["sip.example.invalid"] = kept[[]netip.Addr]{
+		answer: []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")}, found: true, until: time.Now().Add(time.Hour),
+	}
+	e.names.mu.Unlock()
 	for _, uri := range []string{
 		"sip:+39123456789@" + trunk.addr().String(),
 		"sip:anna@" + trunk.addr().String(),

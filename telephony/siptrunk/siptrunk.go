@@ -80,6 +80,10 @@ type Config struct {
 	// OnMessage hears every SIP message that the guard lets in, or that is about
 	// to be sent, in wire order. It must not block; nil costs nothing.
 	OnMessage func(Message)
+	// Resolver finds peers by name; nil is that of the system.
+	Resolver *net.Resolver
+
+	second time.Duration // of keep-alive and registrations; tests shorten it
 }
 
 // A Message is one SIP message as it is on the wire.
@@ -142,6 +146,7 @@ type Endpoint struct {
 	ua     *sipgo.UserAgent
 	client *sipgo.Client
 	ports  *media.Ports
+	names  *resolver
 	route  *router
 	reg    *registrar
 	pace   *gate // paces CANCEL
@@ -161,6 +166,7 @@ type Endpoint struct {
 	strays   map[string]time.Time
 	draining bool
 
+	kick     chan struct{} // capacity 1: something may be due for a trunk
 	stopping chan struct{}
 	work     tasks
 }
@@ -203,6 +209,7 @@ func New(cfg Config) (*Endpoint, error) {
 		dialogs:   map[string]*Leg{},
 		calls:     map[string]*call{},
 		strays:    map[string]time.Time{},
+		kick:      make(chan struct{}, 1),
 		stopping:  make(chan struct{}),
 	}
 	rand.Read(e.key) // never fails
@@ -212,7 +219,8 @@ func New(cfg Config) (*Endpoint, error) {
 	if err := e.listen(); err != nil {
 		return nil, err
 	}
-	e.route = newRouter(cfg, e.sock.peers)
+	e.names = newResolver(cfg)
+	e.route = newRouter(cfg, e.names)
 	e.reg = newRegistrar(e)
 
 	var err error
@@ -338,7 +346,7 @@ func (e *Endpoint) Run(ctx context.Context) error {
 	own.Go(e.conns.run)
 	own.Go(func() { e.reg.work(work) })
 	own.Go(func() { e.reg.work(work) })
-	own.Go(func() { e.route.refresh(work) })
+	own.Go(func() { e.keepAlive(work) })
 	own.Go(func() { e.supervise(work) })
 	e.log.Info("SIP is up", "listen", e.Addr().String(), "tcp", e.cfg.TCP, "tls", e.TLSAddr().String())
 
@@ -366,6 +374,9 @@ func (e *Endpoint) shutdown() {
 	legs := slices.Collect(maps.Values(e.dialogs))
 	e.mu.Unlock()
 	close(e.stopping)
+	for _, l := range e.allLines() {
+		e.goEnd("unregistering", func() { e.unregister(l) })
+	}
 	for _, l := range legs {
 		l.Hangup(telephony.CauseNormal)
 	}

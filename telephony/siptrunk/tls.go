@@ -92,9 +92,9 @@ func (c *conns) secure(ctx context.Context, conn net.Conn, at netip.AddrPort, wh
 	return nil, fmt.Errorf("no TLS with %s: %w", at, distrust(err, who))
 }
 
-// tlsPeerOf is whom the connections of a trunk must lead to.
-func tlsPeerOf(t telephony.Trunk) tlsPeer {
-	host, _, _ := net.SplitHostPort(t.HostPort())
+// tlsPeerOf is whom the connections to a trunk's peer must lead to.
+func tlsPeerOf(t telephony.Trunk, peer string) tlsPeer {
+	host, _, _ := hostAndPort(peer, telephony.TLS)
 	return tlsPeer{ca: t.CA, name: cmp.Or(t.ServerName, strings.TrimSuffix(host, "."))}
 }
 
