@@ -35,8 +35,8 @@ check: ## formatting, vet, the layout of the folders
 fuzz: ## every fuzz target for FUZZTIME (default 20s)
 	@scripts/fuzz $${FUZZTIME:-20s}
 
-bench: ## every benchmark once, with allocations
-	go test -run '^$$' -bench . -benchmem -benchtime $${BENCHTIME:-1s} \
+bench: ## every benchmark once, or those of BENCH=pattern
+	go test -run '^$$' -bench '$(or $(BENCH),.)' -benchmem -benchtime $${BENCHTIME:-1s} \
 		$$(grep -rl '^func Benchmark' --include='*_test.go' . | xargs -n1 dirname | sort -u)
 
 openapi: ## write api/openapi.yaml from the code

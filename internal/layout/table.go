@@ -78,6 +78,10 @@ var table = map[string]folder{
 		},
 	},
 
+	"internal/callbench": { // tests only: whole calls, beside those of others
+		own:     []string{".", "telephony", "telephony/siptrunk"},
+		foreign: []string{sipgo, diago},
+	},
 	"internal/layout":   {},
 	"internal/memstore": {own: stores},
 	"internal/pgtest": {
