@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -46,7 +47,10 @@ type HTTPConfig struct {
 
 // SIPConfig is where SIP and RTP are spoken.
 type SIPConfig struct {
-	Listen string `yaml:"listen"`
+	// Listen is for UDP and, unless TCP is false, for TCP.
+	Listen string    `yaml:"listen"`
+	TCP    bool      `yaml:"tcp"`
+	TLS    TLSConfig `yaml:"tls"`
 	// External is the address that peers reach us at, when it is not our own.
 	External string `yaml:"external"`
 	RTPPorts string `yaml:"rtp_ports"`
@@ -56,6 +60,14 @@ type SIPConfig struct {
 	NoResponse time.Duration `yaml:"no_response"`
 	// MediaTimeout ends a call on which no RTP came for so long.
 	MediaTimeout time.Duration `yaml:"media_timeout"`
+}
+
+// TLSConfig is SIP over TLS; without a certificate nothing listens.
+type TLSConfig struct {
+	Listen string `yaml:"listen"`
+	// Cert and Key are PEM files.
+	Cert string `yaml:"cert"`
+	Key  string `yaml:"key"`
 }
 
 // LogConfig says how much is logged, and how.
@@ -92,7 +104,7 @@ func DefaultConfig() Config {
 		Drain:   5 * time.Minute,
 		HTTP:    HTTPConfig{Listen: "127.0.0.1:8080"},
 		SIP: SIPConfig{
-			Listen: "0.0.0.0:5060", RTPPorts: "20000-29999", Realm: "dialer",
+			Listen: "0.0.0.0:5060", TCP: true, TLS: TLSConfig{Listen: "0.0.0.0:5061"}, RTPPorts: "20000-29999", Realm: "dialer",
 			NoResponse: 4 * time.Second, MediaTimeout: 10 * time.Second,
 		},
 		Log: LogConfig{Level: "info", Format: "text"},
@@ -163,6 +175,19 @@ func (c Config) Validate() []Problem {
 	}
 	if _, err := listenAddr(c.SIP.Listen); err != nil {
 		add("sip.listen", "write address:port, for instance 0.0.0.0:5060", "%q: %v", c.SIP.Listen, err)
+	}
+	if at, err := listenAddr(c.SIP.Listen); err == nil && c.SIP.TCP && at.Port() != 0 && c.SIP.Listen == c.HTTP.Listen {
+		add("sip.listen", "use another port, or set sip.tcp to false", "%q is also http.listen", c.SIP.Listen)
+	}
+	if (c.SIP.TLS.Cert == "") != (c.SIP.TLS.Key == "") {
+		add("sip.tls", "give cert and key, or neither for no SIP over TLS", "has only one of cert and key")
+	}
+	if at, err := listenAddr(c.SIP.TLS.Listen); err != nil {
+		add("sip.tls.listen", "write address:port, for instance 0.0.0.0:5061", "%q: %v", c.SIP.TLS.Listen, err)
+	} else if sip, err := listenAddr(c.SIP.Listen); err == nil && c.SIP.TLS.Cert != "" && at.Addr().Is4() != sip.Addr().Is4() {
+		add("sip.tls.listen", "use IPv4 or IPv6 for both", "%q is not of the IP version of sip.listen", c.SIP.TLS.Listen)
+	} else if err == nil && c.SIP.TLS.Cert != "" && c.SIP.TCP && at == sip {
+		add("sip.tls.listen", "use another port, usually 5061", "%q is also sip.listen, for TCP", c.SIP.TLS.Listen)
 	}
 	if c.SIP.External != "" {
 		if _, err := netip.ParseAddr(c.SIP.External); err != nil {
@@ -238,6 +263,17 @@ func (c Config) folders() []Problem {
 		ps = append(ps, Problem{Path: path, What: err.Error(), Hint: hint})
 	}
 	return ps
+}
+
+// certificate returns the mistake that only reading SIP's certificate shows.
+func (c Config) certificate() []Problem {
+	if c.SIP.TLS.Cert == "" || c.SIP.TLS.Key == "" {
+		return nil
+	}
+	if _, err := tls.LoadX509KeyPair(c.SIP.TLS.Cert, c.SIP.TLS.Key); err != nil {
+		return []Problem{{Path: "sip.tls.cert", What: err.Error(), Hint: "name the PEM files of a certificate and its key that this account may read"}}
+	}
+	return nil
 }
 
 // mayMake reports why dir could not be made, or be written in once it is there.

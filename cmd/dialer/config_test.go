@@ -8,12 +8,14 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"dialer/internal/storetest"
 	"dialer/telephony"
+	"dialer/telephony/siptrunk/siptest"
 )
 
 func noEnv(string) (string, bool) { return "", false }
@@ -215,11 +217,39 @@ func TestConfigCheckSeesFoldersThatCannotBe(t *testing.T) {
 			t.Errorf("%s: code %d\n%s", text, code, out)
 		}
 	}
-	if out, code := check(t, "data_dir: "+dir+"/a/b\nhttp: {listen: 127.0.0.1:5060}\nsip: {listen: 127.0.0.1:5060}\n"); code != 0 {
+	if out, code := check(t, "data_dir: "+dir+"/a/b\nhttp: {listen: 127.0.0.1:5060}\nsip: {listen: 127.0.0.1:5060, tcp: false}\n"); code != 0 {
 		t.Errorf("code %d\n%s", code, out)
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
 		t.Errorf("the check left %v, %v", left, err)
+	}
+}
+
+func TestConfigCheckOfSIPOverTLS(t *testing.T) {
+	dir := t.TempDir()
+	authority, err := siptest.NewAuthority()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, key, err := authority.IssueFiles(dir, "sip.example.net", time.Now().Add(time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]string{
+		"tls: {cert: " + cert + ", key: " + key + "}":                              "",
+		"tls: {cert: " + cert + "}":                                                "sip.tls: has only one of cert and key",
+		"tls: {cert: " + cert + ", key: " + dir + "/none}":                         "sip.tls.cert: open",
+		"tls: {cert: " + cert + ", key: " + cert + "}":                             "sip.tls.cert: tls:",
+		"tls: {listen: here}":                                                      "sip.tls.listen:",
+		"tls: {cert: " + cert + ", key: " + key + ", listen: '[::]:5061'}":         "sip.tls.listen:",
+		"tls: {cert: " + cert + ", key: " + key + ", listen: '0.0.0.0:5060'}":      "sip.tls.listen:",
+		"listen: 127.0.0.1:8080":                                                   "is also http.listen",
+		"tcp: false, tls: {cert: " + cert + ", key: " + key + ", listen: ':5060'}": "",
+	} {
+		out, code := check(t, "data_dir: "+dir+"\nsip: {"+text+"}\n")
+		if (code == 0) != (want == "") || !strings.Contains(out, want) {
+			t.Errorf("%s: code %d\n%s", text, code, out)
+		}
 	}
 }
 

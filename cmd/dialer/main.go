@@ -147,6 +147,7 @@ func (f configFlags) load(t *terminal, flags map[string]string, serving bool) (l
 	l, problems := loadConfig(f.ConfigFile, t.env, flags)
 	if serving && l.DataDir != "" {
 		problems = append(problems, l.placed(l.folders())...)
+		problems = append(problems, l.placed(l.certificate())...)
 	}
 	if len(problems) == 0 {
 		return l, nil

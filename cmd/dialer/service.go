@@ -89,6 +89,10 @@ func (s *service) openTelephony(ctx context.Context) error {
 	c := siptrunk.DefaultConfig()
 	c.Listen, c.RTPLow, c.RTPHigh, c.Realm, c.Log = listen, low, high, s.cfg.SIP.Realm, s.log
 	c.NoResponse, c.MediaTimeout = s.cfg.SIP.NoResponse, s.cfg.SIP.MediaTimeout
+	c.TCP, c.TLSCert, c.TLSKey = s.cfg.SIP.TCP, s.cfg.SIP.TLS.Cert, s.cfg.SIP.TLS.Key
+	if c.TLSListen, err = listenAddr(s.cfg.SIP.TLS.Listen); err != nil {
+		return err
+	}
 	if s.cfg.SIP.External != "" {
 		if c.External, err = netip.ParseAddr(s.cfg.SIP.External); err != nil {
 			return err

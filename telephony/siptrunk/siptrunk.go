@@ -11,7 +11,8 @@
 // Entry points: New, Endpoint.Run, Endpoint.SetTrunks, Endpoint.Dial,
 // Endpoint.Ring.
 //
-// Goroutines: Run owns the socket's reader, two registrar workers, the
+// Goroutines: Run owns the readers of the socket and of each connection, the
+// acceptors, two registrar workers, the
 // resolver's refresh and one that looks after every answered leg; each INVITE
 // has one until its transaction is over; each request inside a dialog has one
 // until it is answered. Run waits for all of them.
