@@ -21,7 +21,13 @@ type answers struct {
 
 // ack confirms the 2xx that made a dialog and keeps the ACK to repeat it.
 func (a *answers) ack(d *dialog, invite *sip.Request) {
-	ack := d.ack(invite.CSeq().SeqNo)
+	ack := d.build(sip.ACK, invite.CSeq().SeqNo)
+	for _, name := range []string{"Authorization", "Proxy-Authorization"} { // RFC 3261 22.1
+		if h := invite.GetHeader(name); h != nil {
+			ack.AppendHeader(sip.NewHeader(name, h.Value()))
+		}
+	}
+	a.e.send(a.peer, ack)
 	a.mu.Lock()
 	a.acks[d.tag] = ack
 	a.mu.Unlock()
@@ -42,35 +48,4 @@ func (a *answers) repeated(invite *sip.Request, res *sip.Response) {
 		a.ack(d, invite)
 		a.e.bye(d, telephony.CauseNormal)
 	}
-}
-
-// An inbox holds provisional responses until the call's goroutine takes them.
-type inbox struct {
-	signal chan struct{}
-
-	mu    sync.Mutex
-	queue []*sip.Response
-}
-
-// maxQueued bounds what a peer can make us keep; provisionals repeat.
-const maxQueued = 256
-
-func (b *inbox) put(res *sip.Response) {
-	b.mu.Lock()
-	if len(b.queue) < maxQueued {
-		b.queue = append(b.queue, res)
-	}
-	b.mu.Unlock()
-	select {
-	case b.signal <- struct{}{}:
-	default:
-	}
-}
-
-func (b *inbox) take() []*sip.Response {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	q := b.queue
-	b.queue = nil
-	return q
 }

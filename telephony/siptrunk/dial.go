@@ -38,7 +38,7 @@ func (e *Endpoint) peerOf(cfg telephony.Trunk, t target) (peer, error) {
 	p := peer{
 		trunk: cfg.ID, name: string(cfg.ID), addr: t.addr, transport: t.transport, tls: tlsPeerOf(cfg, t.name),
 		username: cfg.Username, password: cfg.Password, realm: cfg.Realm,
-		sources: cfg.MediaSources, srtp: cfg.SRTP,
+		sources: cfg.MediaSources, srtp: cfg.SRTP, opts: cfg.TrunkOptions,
 	}
 	var err error
 	if p.codecs, err = media.Codecs(cfg.Codecs); err != nil {

@@ -1,18 +1,16 @@
 package siptrunk
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
-	"github.com/icholy/digest"
 
 	"dialer"
 	"dialer/telephony"
@@ -25,9 +23,9 @@ type dialog struct {
 	callID   string
 	localTag string
 
-	from   *sip.FromHeader // ours, with the tag
-	to     *sip.ToHeader   // theirs, with the tag
-	tag    string          // the tag of to
+	local  *sip.FromHeader // ours, with the tag
+	remote *sip.ToHeader   // theirs, with the tag
+	tag    string          // the tag of remote
 	routes []sip.Uri
 
 	mu         sync.Mutex
@@ -37,6 +35,7 @@ type dialog struct {
 	cseq       uint32
 	remoteCSeq uint32
 	heardCSeq  bool
+	next       *challenge // answered in advance, see learnNonce
 }
 
 // newDialog builds the dialog that a 2xx to our INVITE confirms.
@@ -52,8 +51,8 @@ func (e *Endpoint) dialogOf(p peer, invite *sip.Request, res *sip.Response) *dia
 		e: e, peer: p,
 		callID:    invite.CallID().Value(),
 		localTag:  fromTag(invite),
-		from:      cloneFrom(invite.From()),
-		to:        cloneTo(res.To()),
+		local:     cloneFrom(invite.From()),
+		remote:    cloneTo(res.To()),
 		tag:       toTag(res),
 		target:    *invite.Recipient.Clone(),
 		dest:      p.addr,
@@ -66,6 +65,21 @@ func (e *Endpoint) dialogOf(p peer, invite *sip.Request, res *sip.Response) *dia
 		d.target = *c.Address.Clone()
 	}
 	return d
+}
+
+// confirm makes an early dialog the one that a 2xx confirms: its route set is
+// that of the 2xx (RFC 3261 13.2.2.4), its counters go on.
+func (d *dialog) confirm(res *sip.Response) {
+	routes := recordRoutes(res)
+	slices.Reverse(routes)
+	d.mu.Lock()
+	d.routes = routes
+	d.remote = cloneTo(res.To())
+	if c := res.Contact(); c != nil && !c.Address.Wildcard && c.Address.Host != "" {
+		d.target = *c.Address.Clone()
+	}
+	d.mu.Unlock()
+	d.locate(context.Background())
 }
 
 func cloneFrom(h *sip.FromHeader) *sip.FromHeader {
@@ -89,10 +103,12 @@ func recordRoutes(msg sip.Message) []sip.Uri {
 // locate finds where requests go: the first route, else the remote target.
 // When that name has no address they follow the INVITE.
 func (d *dialog) locate(ctx context.Context) {
-	next := d.target
-	if len(d.routes) > 0 {
+	d.mu.Lock()
+	next, routed := d.target, len(d.routes) > 0
+	if routed {
 		next = d.routes[0]
 	}
+	d.mu.Unlock()
 	transport := d.peer.transport
 	if transport != telephony.TLS && !d.peer.phone() { // what began over TLS stays there
 		transport = transportOf(next, transport)
@@ -103,12 +119,17 @@ func (d *dialog) locate(ctx context.Context) {
 		addr, transport = d.peer.addr, d.peer.transport
 	}
 	behindNAT := addr.Addr() != d.peer.addr.Addr() || transport != telephony.UDP // it names its private address
-	if d.peer.phone() && len(d.routes) == 0 && behindNAT {
+	if d.peer.phone() && !routed && behindNAT {
 		addr = d.peer.addr
 	}
 	d.mu.Lock()
 	d.dest, d.transport = addr, transport
 	d.mu.Unlock()
+}
+
+// from reports whether a request comes from the dialog's far end.
+func (d *dialog) from(req *sip.Request) bool {
+	return fromTag(req) == d.tag && slices.Contains(d.hosts(), sourceOf(req).Addr())
 }
 
 // hosts are those that may send requests in this dialog.
@@ -137,34 +158,68 @@ func (d *dialog) build(method sip.RequestMethod, cseq uint32) *sip.Request {
 	}
 	p := d.peer
 	p.transport = d.transport
-	req := d.e.request(method, p, d.dest, recipient, cloneFrom(d.from), cloneTo(d.to), d.callID, cseq)
+	req := d.e.request(method, p, d.dest, recipient, cloneFrom(d.local), cloneTo(d.remote), d.callID, cseq)
 	for _, r := range routes {
 		req.AppendHeader(&sip.RouteHeader{Address: *r.Clone()})
 	}
-	if method == sip.INVITE || method == sip.UPDATE {
+	if method == sip.INVITE || method == sip.UPDATE || method == sip.REFER {
 		req.AppendHeader(&sip.ContactHeader{Address: d.e.contact(p)})
 		req.AppendHeader(sip.NewHeader("Allow", allow))
-		req.AppendHeader(sip.NewHeader("Supported", "timer"))
+		req.AppendHeader(sip.NewHeader("Supported", supported))
 	}
 	return req
 }
 
-// ack sends the ACK of a 2xx; the caller keeps it to repeat it.
-func (d *dialog) ack(cseq uint32) *sip.Request {
-	req := d.build(sip.ACK, cseq)
-	d.e.send(d.peer, req)
-	return req
+// ack sends the ACK of a 2xx.
+func (d *dialog) ack(cseq uint32) { d.e.send(d.peer, d.build(sip.ACK, cseq)) }
+
+// A request in flight, the transaction that carries it, and what is closed with
+// its connection.
+type sent struct {
+	req  *sip.Request
+	tx   sip.ClientTransaction
+	lost <-chan struct{}
 }
 
-// do sends a request and returns its final response. It answers up to two
-// challenges, when they come from whom we called.
+// begin sends a request. Requests leave in the order in which begin is called.
+func (d *dialog) begin(ctx context.Context, req *sip.Request) (sent, error) {
+	d.preauthorize(req)
+	tx, lost, err := d.e.begin(ctx, d.peer, req)
+	if err != nil && lost != nil { // under our hands: a new connection may do
+		tx, lost, err = d.e.begin(ctx, d.peer, req)
+	}
+	return sent{req, tx, lost}, err
+}
+
+// errLost: the connection went away before a final response came.
+var errLost = errors.New("the connection was lost")
+
+// do sends a request and returns its final response. One whose connection is
+// lost is sent once more, over a new one. It answers up to two challenges, when they come from whom we called.
 func (d *dialog) do(ctx context.Context, req *sip.Request) (*sip.Response, error) {
+	s, err := d.begin(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	return d.finish(ctx, s)
+}
+
+// finish is do for a request that has begun.
+func (d *dialog) finish(ctx context.Context, s sent) (*sip.Response, error) {
+	again := false
 	for challenged := 0; ; challenged++ {
-		res, err := d.e.do(ctx, d.peer, req)
+		res, err := d.final(ctx, s)
+		if errors.Is(err, errLost) && !again { // the peer takes it for a repetition
+			again = true
+			if s, err = d.begin(ctx, s.req); err == nil {
+				res, err = d.final(ctx, s)
+			}
+		}
 		if err != nil {
 			return nil, err
 		}
 		if !isChallenge(res) || challenged == 2 {
+			d.learnNonce(s.req, res)
 			return res, nil
 		}
 		d.mu.Lock()
@@ -172,63 +227,46 @@ func (d *dialog) do(ctx context.Context, req *sip.Request) (*sip.Response, error
 		cseq := d.cseq
 		d.mu.Unlock()
 		p := d.peer
-		p.transport = transportIn(req)
-		next := d.e.again(req, p, cseq)
+		p.transport = transportIn(s.req)
+		next := d.e.again(s.req, p, cseq)
 		if err := authorize(d.peer, next, res); err != nil {
 			return res, nil
 		}
-		req = next
+		if s, err = d.begin(ctx, next); err != nil {
+			return nil, err
+		}
 	}
 }
 
-func isChallenge(res *sip.Response) bool { return res.StatusCode == 401 || res.StatusCode == 407 }
-
-// authorize answers a digest challenge (RFC 3261 22). It does so only for the
-// trunk's own realm and address: whoever else could make us compute digests
-// would collect material to guess the password with.
-func authorize(p peer, req *sip.Request, res *sip.Response) error {
-	if p.username == "" {
-		return errors.New("the peer asks for a password and the trunk has none")
-	}
-	if from := sourceOf(res).Addr(); from != p.addr.Addr() {
-		return fmt.Errorf("the challenge came from %s, not from the trunk", from)
-	}
-	name, answer := "www-authenticate", "Authorization"
-	if res.StatusCode == 407 {
-		name, answer = "proxy-authenticate", "Proxy-Authorization"
-	}
-	for _, h := range res.GetHeaders(name) {
-		chal, err := digest.ParseChallenge(h.Value())
-		if err != nil || len(chal.Nonce) > 1024 {
-			continue
-		}
-		chal.Algorithm = strings.ToUpper(chal.Algorithm)
-		if chal.Algorithm != "" && chal.Algorithm != "MD5" && chal.Algorithm != "SHA-256" {
-			continue
-		}
-		if p.realm != "" && chal.Realm != p.realm {
-			continue
-		}
-		cred, err := digest.Digest(chal, digest.Options{
-			Method:   string(req.Method),
-			URI:      req.Recipient.String(),
-			Username: p.username,
-			Password: p.password,
-		})
-		if err != nil {
-			continue
-		}
-		if before := req.GetHeader(answer); before != nil {
-			// Asked again: only a fresh nonce for a stale one is worth an answer.
-			if old, err := digest.ParseCredentials(before.Value()); err == nil && !chal.Stale && old.Nonce != "" {
-				return errors.New("the peer refused the password")
+// final returns a transaction's final response. That of an INVITE stays for the
+// repeated ones, whose ACK was lost.
+func (d *dialog) final(ctx context.Context, s sent) (*sip.Response, error) {
+	if !s.req.IsInvite() {
+		defer s.tx.Terminate()
+	} else {
+		s.tx.OnRetransmission(func(res *sip.Response) {
+			defer d.e.survive("a repeated answer")
+			if res.IsSuccess() {
+				d.ack(res.CSeq().SeqNo)
 			}
-		}
-		req.RemoveHeader(answer)
-		req.AppendHeader(sip.NewHeader(answer, cred.String()))
-		return nil
+		})
 	}
-	return fmt.Errorf("no challenge for realm %q that can be answered", p.realm)
+	for {
+		select {
+		case res := <-s.tx.Responses():
+			if !res.IsProvisional() {
+				return res, nil
+			}
+		case <-s.lost:
+			s.tx.Terminate()
+			return nil, errLost
+		case <-s.tx.Done():
+			return nil, cmp.Or(s.tx.Err(), errors.New("the SIP user agent was closed"))
+		case <-ctx.Done():
+			s.tx.Terminate()
+			return nil, context.Cause(ctx)
+		}
+	}
 }
 
 // savedDialog is what another process needs to end a call.
@@ -254,8 +292,8 @@ func (d *dialog) save(answered time.Time) []byte {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	s := savedDialog{
-		CallID: d.callID, From: d.from.Address.String(), FromName: d.from.DisplayName, LocalTag: d.localTag,
-		To: d.to.Address.String(), RemoteTag: d.tag, Target: d.target.String(),
+		CallID: d.callID, From: d.local.Address.String(), FromName: d.local.DisplayName, LocalTag: d.localTag,
+		To: d.remote.Address.String(), RemoteTag: d.tag, Target: d.target.String(),
 		CSeq: d.cseq, Trunk: d.peer.trunk, Address: d.peer.addr, Dest: d.dest, AnsweredAt: answered.UTC(), Transport: d.transport,
 	}
 	for _, r := range d.routes {

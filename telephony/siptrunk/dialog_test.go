@@ -74,9 +74,11 @@ func TestInDialogRequests(t *testing.T) {
 		{"INFO", "x", "", "415"},
 		{"INFO", "Signal=Z", "Content-Type: application/dtmf-relay", "415"},
 		{"REFER", "", "Refer-To: <sip:+1900555@x>", "405"},
-		{"PRACK", "", "", "405"},
+		{"PRACK", "", "", "481"},
+		{"NOTIFY", "", "Event: refer", "481"},
 		{"MESSAGE", "hi", "Content-Type: text/plain", "405"},
-		{"OPTIONS", "", "Require: 100rel", "420"},
+		{"OPTIONS", "", "Require: 100rel, timer", "200"},
+		{"OPTIONS", "", "Require: timer, replaces", "420"},
 		{"UPDATE", "", "Session-Expires: 1800;refresher=uac", "200"},
 		{"UPDATE", sdp(someSDPPort), sdpType, "200"},
 		{"UPDATE", "nonsense", sdpType, "488"},
@@ -175,7 +177,9 @@ func TestReinviteWithoutSDP(t *testing.T) {
 	}
 	// Until the ACK another re-INVITE has to wait.
 	c.p.request("INVITE", c.invite, "a1", 2, sdp(someSDPPort), sdpType)
-	c.p.expect("491")
+	if refused := c.p.expect("500"); refused.get("Retry-After") == "" {
+		t.Error("500 without Retry-After")
+	}
 	moved := newRTPPeer(t)
 	c.p.request("ACK", c.invite, "a1", 1, sdp(moved.port()), sdpType)
 	go writeFrames(t.Context(), c.leg)

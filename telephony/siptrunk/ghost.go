@@ -108,9 +108,9 @@ func (e *Endpoint) EndOrphan(ctx context.Context, saved []byte) error {
 	if s.CallID == "" || s.LocalTag == "" || !s.Dest.IsValid() || !headerSafe(s.CallID+s.LocalTag+s.RemoteTag) {
 		return dialer.Errorf(dialer.Invalid, "this is not a saved dialog: it lacks a Call-ID, a tag or an address")
 	}
-	d.from = &sip.FromHeader{DisplayName: s.FromName}
-	d.to = &sip.ToHeader{}
-	for text, uri := range map[string]*sip.Uri{s.From: &d.from.Address, s.To: &d.to.Address, s.Target: &d.target} {
+	d.local = &sip.FromHeader{DisplayName: s.FromName}
+	d.remote = &sip.ToHeader{}
+	for text, uri := range map[string]*sip.Uri{s.From: &d.local.Address, s.To: &d.remote.Address, s.Target: &d.target} {
 		if err := sip.ParseUri(text, uri); err != nil {
 			return dialer.Errorf(dialer.Invalid, "the saved dialog has a bad address: %v", err)
 		}
@@ -122,9 +122,9 @@ func (e *Endpoint) EndOrphan(ctx context.Context, saved []byte) error {
 		}
 		d.routes = append(d.routes, uri)
 	}
-	d.from.Params.Add("tag", s.LocalTag)
+	d.local.Params.Add("tag", s.LocalTag)
 	if s.RemoteTag != "" {
-		d.to.Params.Add("tag", s.RemoteTag)
+		d.remote.Params.Add("tag", s.RemoteTag)
 	}
 	ours, err := e.route.ours(s.Dest.Addr())
 	if err != nil {

@@ -101,7 +101,8 @@ func (g *guard) admit(data []byte, o origin) (pass []byte, r ruling) {
 	switch msg := msg.(type) {
 	case *sip.Request:
 		leg := g.e.legOf(msg)
-		if leg == nil { // a live call is not lost over a comma
+		ofCall := leg != nil || g.e.ringing(msg) != nil
+		if !ofCall { // a live call is not lost over a comma
 			if status, _ := readHead(data).fault(); status != 0 {
 				g.refuse(data, o, "")
 				return nil, refused
@@ -115,16 +116,16 @@ func (g *guard) admit(data []byte, o origin) (pass []byte, r ruling) {
 			// In wire order, so that a re-INVITE right behind it is not met by
 			// an unfinished one before it. sipgo hears of it as well: it may be
 			// the ACK of a refusal.
-			if leg != nil && leg.ours(msg) {
+			if leg != nil && leg.d.from(msg) {
 				leg.acked(msg)
 			}
 		}
 		// Each costs sipgo a transaction of 32 s, and a source can be forged.
-		if !msg.IsAck() && leg == nil && !g.other.allow(from.Addr(), time.Now()) {
+		if !msg.IsAck() && !ofCall && !g.other.allow(from.Addr(), time.Now()) {
 			g.drop(from, "too many requests that belong to no call")
 			return nil, refused
 		}
-		if leg == nil && legacy(msg) && toTag(msg) == "" {
+		if !ofCall && legacy(msg) && toTag(msg) == "" {
 			if status, reason, headers := verdict(msg); status != 0 {
 				g.answer(msg, o, status, reason, headers...)
 			}

@@ -187,7 +187,9 @@ func FuzzGuard(f *testing.F) {
 		}
 		if req, ok := msg.(*sip.Request); ok {
 			_ = sip.NewResponseFromRequest(req, 200, "OK", nil).String()
-			infoDigit(contentType(req), string(req.Body()))
+			body, kind := bodyOf(req, keyTypes...)
+			infoDigit(kind, string(body))
+			sipfrag(string(body))
 			sessionExpires(req)
 			sdpOf(req)
 		}

@@ -108,11 +108,9 @@ var attestationHeaders = []string{
 // attestationOf reads what a message says of the caller's right to its number
 // (RFC 8224, RFC 8588): A, B, C, or "" when it says nothing.
 func attestationOf(msg sip.Message) string {
-	for _, name := range []string{"identity", "y"} {
-		for _, h := range msg.GetHeaders(name) {
-			if level := passported(h.Value()); level != "" {
-				return level
-			}
+	for _, h := range headersOf(msg, "identity") {
+		if level := passported(h.Value()); level != "" {
+			return level
 		}
 	}
 	for _, name := range attestationHeaders {

@@ -1,16 +1,12 @@
 package siptrunk
 
 import (
-	"context"
 	"slices"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/emiago/sipgo/sip"
 
 	"dialer/telephony"
-	"dialer/telephony/media"
 )
 
 // handle is the one entry of requests that passed the guard.
@@ -24,18 +20,48 @@ func (e *Endpoint) handle(req *sip.Request, tx sip.ServerTransaction) {
 		e.handleOutside(req, tx)
 		return
 	}
+	if e.legOf(req) == nil {
+		a := arrival{req: req, tx: tx, answered: make(chan struct{})}
+		if c := e.ringing(req); c != nil && c.inbox.put(a) {
+			<-a.answered // sipgo ends a transaction whose handler has returned
+			return
+		}
+	}
+	e.handleInside(req, tx)
+}
+
+// handleInside answers a request of the far end of an answered call.
+func (e *Endpoint) handleInside(req *sip.Request, tx sip.ServerTransaction) {
 	l := e.legOf(req)
-	if l == nil || !l.ours(req) {
+	if l == nil || !l.d.from(req) {
 		if !req.IsAck() {
 			e.respond(tx, req, 481, "Call/Transaction Does Not Exist")
 		}
 		return
 	}
-	if !req.IsAck() && !req.IsCancel() && !l.d.inOrder(req.CSeq().SeqNo) {
-		e.respond(tx, req, 500, "CSeq Out Of Order")
-		return
+	if e.acceptable(l.d, req, tx) {
+		l.handle(req, tx)
 	}
-	l.handle(req, tx)
+}
+
+// acceptable refuses a request that is out of order or wants more than we know.
+func (e *Endpoint) acceptable(d *dialog, req *sip.Request, tx sip.ServerTransaction) bool {
+	if req.IsAck() || req.IsCancel() {
+		return true
+	}
+	if !d.inOrder(req.CSeq().SeqNo) {
+		e.respond(tx, req, 500, "CSeq Out Of Order")
+		return false
+	}
+	if unknown := unsupported(req); unknown != "" && req.Method != sip.BYE {
+		e.respond(tx, req, 420, "Bad Extension", sip.NewHeader("Unsupported", unknown))
+		return false
+	}
+	if encoding := headerValues(req, "content-encoding"); encoding != "" && !strings.EqualFold(strings.TrimSpace(encoding), "identity") && req.Method != sip.BYE {
+		e.respond(tx, req, 415, "Unsupported Media Type", sip.NewHeader("Accept-Encoding", "identity"))
+		return false
+	}
+	return true
 }
 
 // legOf returns the leg that a request of the far end names, or nil.
@@ -43,11 +69,6 @@ func (e *Endpoint) legOf(req *sip.Request) *Leg {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.dialogs[dialogKey(req.CallID().Value(), toTag(req))]
-}
-
-// ours reports whether a request comes from the leg's far end.
-func (l *Leg) ours(req *sip.Request) bool {
-	return fromTag(req) == l.d.tag && slices.Contains(l.d.hosts(), sourceOf(req).Addr())
 }
 
 // handleOutside answers requests outside dialogs.
@@ -77,10 +98,10 @@ func verdict(req *sip.Request) (status int, reason string, headers []sip.Header)
 	}
 	if req.Method == sip.OPTIONS {
 		return 200, "OK", []sip.Header{
-			sip.NewHeader("Allow", allow), sip.NewHeader("Accept", "application/sdp"), sip.NewHeader("Supported", "timer"),
+			sip.NewHeader("Allow", allow), sip.NewHeader("Accept", "application/sdp"), sip.NewHeader("Supported", supported),
 		}
 	}
-	if len(req.Body()) > 0 && !readable(contentType(req)) {
+	if len(req.Body()) > 0 && !readable(req) {
 		return 415, "Unsupported Media Type", []sip.Header{sip.NewHeader("Accept", "application/sdp")}
 	}
 	if accept := headerValues(req, "accept"); accept != "" && !acceptsSDP(accept) {
@@ -89,19 +110,24 @@ func verdict(req *sip.Request) (status int, reason string, headers []sip.Header)
 	return 403, "Forbidden", nil
 }
 
+// understood are the extensions that a request may require. What 100rel asks of
+// us, reliable provisionals, is met by sending none.
+var understood = []string{"timer", "100rel"}
+
 // unsupported are the extensions of a Require that we do not know.
 func unsupported(req *sip.Request) string {
 	var unknown []string
-	for tag := range strings.SplitSeq(headerValues(req, "require"), ",") {
-		if tag = strings.TrimSpace(tag); tag != "" && !strings.EqualFold(tag, "timer") {
+	for _, tag := range optionTags(req, "require") {
+		if !slices.Contains(understood, tag) {
 			unknown = append(unknown, tag)
 		}
 	}
 	return strings.Join(unknown, ", ")
 }
 
-// readable reports whether SDP can be in a body of a type.
-func readable(contentType string) bool {
+// readable reports whether SDP can be in a request's body.
+func readable(req *sip.Request) bool {
+	contentType, _ := contentType(req)
 	return contentType == "" || contentType == "application/sdp" || strings.HasPrefix(contentType, "multipart/")
 }
 
@@ -145,216 +171,36 @@ func (d *dialog) inOrder(cseq uint32) bool {
 
 // handle answers a request inside the leg's dialog.
 func (l *Leg) handle(req *sip.Request, tx sip.ServerTransaction) {
-	if unknown := headerValues(req, "require"); unknown != "" && !strings.EqualFold(strings.TrimSpace(unknown), "timer") &&
-		req.Method != sip.ACK && req.Method != sip.BYE {
-		l.e.respond(tx, req, 420, "Bad Extension", sip.NewHeader("Unsupported", unknown))
-		return
-	}
 	switch req.Method {
 	case sip.BYE:
 		l.e.respond(tx, req, 200, "OK")
-		reason := headerValues(req, "reason")
-		cause, q850 := telephony.CauseOf(0, reason)
-		if cause != telephony.CauseMediaLost {
-			cause = telephony.CauseNormal // it was answered: whoever hangs up, the call was a call
-		}
-		l.end(telephony.Callee, cause, q850, plain(reason, 128), false)
+		l.hungUp(req)
 	case sip.INVITE, sip.UPDATE:
 		l.reoffer(req, tx)
 	case sip.ACK: // the guard has told the leg, in wire order
 	case sip.INFO:
-		l.inform(req, tx)
-	case sip.OPTIONS:
-		l.e.respond(tx, req, 200, "OK", sip.NewHeader("Allow", allow), sip.NewHeader("Accept", "application/sdp"))
-	case sip.CANCEL:
+		l.e.inform(l.session, req, tx)
+	case sip.NOTIFY:
+		l.notified(req, tx)
+	case sip.PRACK, sip.CANCEL: // of what we never sent, or of what is long answered
 		l.e.respond(tx, req, 481, "Call/Transaction Does Not Exist")
 	default:
-		l.e.respond(tx, req, 405, "Method Not Allowed", sip.NewHeader("Allow", allow))
+		l.e.handleAny(req, tx)
 	}
 }
 
-// inform takes a key press that comes as INFO.
-func (l *Leg) inform(req *sip.Request, tx sip.ServerTransaction) {
-	if len(req.Body()) == 0 {
-		l.e.respond(tx, req, 200, "OK")
-		return
+// hungUp ends the leg as a BYE of the far end says.
+func (l *Leg) hungUp(bye *sip.Request) {
+	reason := headerValues(bye, "reason")
+	cause, q850 := telephony.CauseOf(0, reason)
+	if cause != telephony.CauseMediaLost {
+		cause = telephony.CauseNormal // it was answered: whoever hangs up, the call was a call
 	}
-	d, ok := infoDigit(contentType(req), string(req.Body()))
-	if !ok {
-		l.e.respond(tx, req, 415, "Unsupported Media Type", sip.NewHeader("Accept", "application/dtmf-relay"))
-		return
-	}
-	l.session.Press(d)
-	l.e.respond(tx, req, 200, "OK")
+	l.end(telephony.Callee, cause, q850, plain(reason, 128), false)
 }
 
-// infoDigit reads application/dtmf-relay ("Signal=5\r\nDuration=160") and
-// application/dtmf ("5").
-func infoDigit(contentType, body string) (telephony.Digit, bool) {
-	d := telephony.Digit{Duration: 160 * time.Millisecond}
-	key := ""
-	switch contentType {
-	case "application/dtmf":
-		key = strings.TrimSpace(body)
-	case "application/dtmf-relay":
-		for line := range strings.SplitSeq(body, "\n") {
-			name, value, _ := strings.Cut(line, "=")
-			switch value = strings.TrimSpace(value); strings.ToLower(strings.TrimSpace(name)) {
-			case "signal":
-				key = value
-			case "duration":
-				if ms, err := strconv.Atoi(value); err == nil && ms > 0 && ms <= 10_000 {
-					d.Duration = time.Duration(ms) * time.Millisecond
-				}
-			}
-		}
-	}
-	switch key = strings.ToUpper(key); key {
-	case "10":
-		key = "*"
-	case "11":
-		key = "#"
-	}
-	if len(key) != 1 || !strings.Contains("0123456789*#ABCD", key) {
-		return telephony.Digit{}, false
-	}
-	d.Key = rune(key[0])
-	return d, true
-}
-
-// An answer is our 2xx to a re-INVITE until it is ACKed.
-type answer struct {
-	cseq    uint32
-	offered bool // we offered, so the ACK brings the answer
-	acked   chan struct{}
-}
-
-// reoffer answers a re-INVITE or UPDATE: hold, a new address, another codec, a
-// session refresh.
-func (l *Leg) reoffer(req *sip.Request, tx sip.ServerTransaction) {
-	l.mu.Lock()
-	status, reason := 0, ""
-	switch {
-	case l.ended:
-		status, reason = 481, "Call/Transaction Does Not Exist"
-	case l.offering: // glare, RFC 3261 14.2
-		status, reason = 491, "Request Pending"
-	case l.answering != nil && req.IsInvite():
-		status, reason = 491, "Request Pending"
-	}
-	if status != 0 {
-		l.mu.Unlock()
-		l.e.respond(tx, req, status, reason)
-		return
-	}
-	sdp := sdpOf(req)
-	var body []byte
-	var remote media.Remote
-	var err error
-	switch {
-	case sdp != nil:
-		body, remote, err = l.sdp.Answer(sdp, media.SendRecv)
-	case req.IsInvite():
-		body = l.sdp.Offer(media.SendRecv)
-	}
-	if err != nil {
-		l.mu.Unlock()
-		l.e.respond(tx, req, 488, "Not Acceptable Here")
-		return
-	}
-	var pending *answer
-	if req.IsInvite() {
-		pending = &answer{cseq: req.CSeq().SeqNo, offered: sdp == nil, acked: make(chan struct{})}
-		l.answering = pending
-	}
-	l.mu.Unlock()
-
-	if sdp != nil {
-		l.setRemote(remote)
-	}
-	if l.d.retarget(req) {
-		l.admit()
-	}
-	res := sip.NewResponseFromRequest(req, 200, "OK", nil)
-	res.AppendHeader(&sip.ContactHeader{Address: l.e.contact(l.d.peer)})
-	res.AppendHeader(sip.NewHeader("Allow", allow))
-	res.AppendHeader(sip.NewHeader("Supported", "timer"))
-	if h := l.timer.accept(req); h != nil {
-		res.AppendHeader(sip.NewHeader("Require", "timer"))
-		res.AppendHeader(h)
-	}
-	if body != nil {
-		setSDP(res, body)
-	}
-	l.e.write(tx, res)
-	if pending != nil {
-		l.e.goWork("repeating an answer", func() { l.repeat(res, tx, pending) })
-	}
-}
-
-// repeat sends our 2xx until it is ACKed; without an ACK for 32 s the call is
-// over (RFC 3261 13.3.1.4).
-func (l *Leg) repeat(res *sip.Response, tx sip.ServerTransaction, a *answer) {
-	defer func() {
-		l.mu.Lock()
-		if l.answering == a {
-			l.answering = nil
-		}
-		l.mu.Unlock()
-	}()
-	pause := sip.T1
-	next := time.NewTimer(pause)
-	defer next.Stop()
-	lost := time.NewTimer(64 * sip.T1)
-	defer lost.Stop()
-	for {
-		select {
-		case <-a.acked:
-			return
-		case ack := <-tx.Acks(): // a peer that reuses the INVITE's branch
-			l.acked(ack)
-		case <-l.done:
-			return
-		case <-next.C:
-			l.e.write(tx, res)
-			pause = min(2*pause, sip.T2)
-			next.Reset(pause)
-		case <-lost.C:
-			l.end(telephony.Network, telephony.CauseUnreachable, 0, "our answer to a re-INVITE was not acknowledged", true)
-			return
-		}
-	}
-}
-
-// acked takes the ACK of our 2xx to a re-INVITE.
-func (l *Leg) acked(req *sip.Request) {
-	l.mu.Lock()
-	a := l.answering
-	if a == nil || a.cseq != req.CSeq().SeqNo {
-		l.mu.Unlock()
-		return
-	}
-	l.answering = nil
-	l.mu.Unlock()
-	close(a.acked)
-	if sdp := sdpOf(req); a.offered && sdp != nil {
-		l.takeAnswer(sdp)
-	}
-}
-
-// retarget takes the Contact of a target refresh (RFC 3261 12.2.2) and reports
-// whether it is another one.
-func (d *dialog) retarget(req *sip.Request) bool {
-	c := req.Contact()
-	if c == nil || c.Address.Wildcard || c.Address.Host == "" {
-		return false
-	}
-	d.mu.Lock()
-	same := d.target.String() == c.Address.String()
-	d.target = *c.Address.Clone()
-	d.mu.Unlock()
-	if !same {
-		d.locate(context.Background())
-	}
-	return !same
+// handleAny answers what needs no call.
+func (e *Endpoint) handleAny(req *sip.Request, tx sip.ServerTransaction) {
+	status, reason, headers := verdict(req)
+	e.respond(tx, req, status, reason, headers...)
 }

@@ -3,7 +3,6 @@ package siptrunk
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -41,16 +40,18 @@ type call struct {
 	another   func() bool // secures the peer that follows when this one is silent
 	abandoned bool        // it follows: nobody waits for this call any more
 
-	invite   *sip.Request
-	tx       sip.ClientTransaction
-	lost     <-chan struct{} // closed with the connection of tx
-	attempts int             // challenges answered
+	invite  *sip.Request
+	tx      sip.ClientTransaction
+	lost    <-chan struct{} // closed with the connection of tx
+	retries retries
 
-	heard inbox // provisional responses in wire order
+	inbox inbox
+	forks map[string]*fork // by To tag, of this transaction
+
+	admitted []func() // take hosts off the list of known ones
 
 	placedAt, ringingAt time.Time
-	provisional         bool              // of this transaction
-	early               map[string][]byte // SDP of 18x by To tag
+	provisional         bool // of this transaction
 	stopEarly           func()
 	gaveUp              telephony.Cause // empty while we want the answer
 	why                 string
@@ -70,17 +71,14 @@ type result struct {
 	err *telephony.DialError
 }
 
-// maxEarly is how many forks' SDP is kept.
-const maxEarly = 8
-
 // start sends the INVITE and returns what comes of it, once the transaction is
 // decided.
 func (c *call) start(ctx context.Context) (*Leg, *telephony.DialError) {
 	c.result = make(chan result, 1)
 	c.over = make(chan struct{})
-	c.early = map[string][]byte{}
+	c.forks = map[string]*fork{}
 	c.answers = &answers{e: c.e, peer: c.peer, acks: map[string]*sip.Request{}}
-	c.heard.signal = make(chan struct{}, 1)
+	c.inbox.signal = make(chan struct{}, 1)
 	c.placedAt = time.Now()
 	if !c.e.goWork("an INVITE", func() { c.run(ctx) }) {
 		c.session.Close()
@@ -100,12 +98,17 @@ func notSent(format string, args ...any) *telephony.DialError {
 
 // run is the INVITE machine.
 func (c *call) run(ctx context.Context) {
-	admitted := c.e.sock.peers.add(c.peer.addr.Addr())
-	defer admitted()
+	c.admit(c.peer.addr.Addr())
+	defer func() {
+		for _, leave := range c.admitted {
+			leave()
+		}
+	}()
 	defer close(c.over)
 	leg := false
 	defer func() {
 		c.forget()
+		c.leaveForks()
 		if !leg {
 			c.report(c.failed(telephony.CauseFailed, 0, "the call handler failed", 0))
 			c.hush()
@@ -128,7 +131,10 @@ func (c *call) run(ctx context.Context) {
 	}
 	c.answers.peer = c.peer
 	c.invite = c.e.newInvite(c.peer, c.e.callID(c.id, c.try), c.sdp.Offer(media.SendRecv))
+	c.retries.session = askedSession(c.peer.opts)
+	setSession(c.invite, c.retries.session, 0)
 	c.attested(c.invite)
+	c.hearForks()
 	if err := c.transact(ctx); err != nil {
 		c.trunkSilent()
 		c.report(c.failed(telephony.CauseUnreachable, 0, err.Error(), 0))
@@ -153,14 +159,18 @@ func (c *call) run(ctx context.Context) {
 			c.cancel()
 		}
 	}
-	provisionals := func() {
-		for _, res := range c.heard.take() {
+	arrivals := func() {
+		for _, a := range c.inbox.take() {
+			if a.req != nil {
+				c.answer(a)
+				continue
+			}
 			first := c.ringingAt.IsZero()
 			c.provisional = true
-			c.trunkSpoke(res.StatusCode)
+			c.trunkSpoke(a.res.StatusCode)
 			func() { // nothing in an SDP may leave the INVITE without its machine
 				defer c.e.survive("a provisional response")
-				c.progress(res)
+				c.progress(a.res)
 			}()
 			silent.Stop()
 			if first && !c.ringingAt.IsZero() {
@@ -173,15 +183,15 @@ func (c *call) run(ctx context.Context) {
 	}
 	for {
 		select {
-		case <-c.heard.signal:
-			provisionals()
+		case <-c.inbox.signal:
+			arrivals()
 		case res := <-c.tx.Responses():
-			provisionals() // those that came before it on the wire
+			arrivals() // those that came before it on the wire
 			if res.IsProvisional() {
 				continue // heard by the guard, in order
 			}
 			c.trunkSpoke(res.StatusCode)
-			if isChallenge(res) && c.gaveUp == "" && c.retry(ctx, res) {
+			if c.gaveUp == "" && c.retry(ctx, res) {
 				c.provisional = false
 				silent.Reset(c.e.cfg.NoResponse)
 				continue
@@ -263,6 +273,38 @@ func (c *call) transact(ctx context.Context) error {
 	return nil
 }
 
+// hearForks lets requests of forks come to the call.
+func (c *call) hearForks() {
+	c.e.mu.Lock()
+	defer c.e.mu.Unlock()
+	c.e.early[dialogKey(c.invite.CallID().Value(), fromTag(c.invite))] = c
+}
+
+// leaveForks ends that; what is left goes to the leg, if there is one.
+func (c *call) leaveForks() {
+	if c.invite != nil {
+		c.e.mu.Lock()
+		delete(c.e.early, dialogKey(c.invite.CallID().Value(), fromTag(c.invite)))
+		c.e.mu.Unlock()
+	}
+	for _, a := range c.inbox.close() {
+		if a.req != nil {
+			func() {
+				defer close(a.answered)
+				defer c.e.survive("a request")
+				c.e.handleInside(a.req, a.tx)
+			}()
+		}
+	}
+}
+
+// answer answers a request of a fork.
+func (c *call) answer(a arrival) {
+	defer close(a.answered)
+	defer c.e.survive("a request of a ringing phone")
+	c.asked(a.req, a.tx)
+}
+
 // forget ends the hearing of provisionals.
 func (c *call) forget() {
 	if c.invite == nil {
@@ -272,202 +314,4 @@ func (c *call) forget() {
 	c.e.mu.Lock()
 	delete(c.e.calls, branch)
 	c.e.mu.Unlock()
-}
-
-// heard hands a provisional response to its call, in wire order: sipgo's
-// transactions deliver each message in a goroutine of its own.
-func (e *Endpoint) heard(res *sip.Response) {
-	if !res.IsProvisional() || res.CSeq().MethodName != sip.INVITE {
-		return
-	}
-	branch, _ := res.Via().Params.Get("branch")
-	e.mu.Lock()
-	c := e.calls[branch]
-	e.mu.Unlock()
-	if c != nil {
-		c.heard.put(res)
-	}
-}
-
-// progress takes note of one provisional response.
-func (c *call) progress(res *sip.Response) {
-	if res.StatusCode <= 100 || c.gaveUp != "" {
-		return
-	}
-	c.attested(res)
-	now := time.Now()
-	if c.ringingAt.IsZero() {
-		c.ringingAt = now
-	}
-	sdp := sdpOf(res)
-	if tag := toTag(res); sdp != nil && len(c.early) < maxEarly {
-		c.early[tag] = sdp
-		c.listen(sdp)
-	}
-	if c.onProgress != nil {
-		c.onProgress(telephony.Progress{Status: res.StatusCode, Media: sdp != nil, At: now})
-	}
-}
-
-// listen hears early media. An SDP that is wrong does not end the call: the
-// answer brings its own.
-func (c *call) listen(sdp []byte) {
-	remote, err := c.sdp.Accept(sdp)
-	if err != nil {
-		c.log.Debug("early media not usable", "err", err)
-		return
-	}
-	c.session.SetRemote(c.peer.audio(remote))
-	if c.onEarly != nil && c.stopEarly == nil {
-		hear := c.onEarly
-		c.stopEarly = c.session.Tap(func(f telephony.Frame, sent bool) {
-			if !sent {
-				hear(f)
-			}
-		})
-	}
-}
-
-func (c *call) hush() {
-	if stop := c.stopEarly; stop != nil {
-		c.stopEarly = nil // once, whatever comes of it
-		stop()
-	}
-}
-
-// retry answers a challenge with a new INVITE, at most twice.
-func (c *call) retry(ctx context.Context, res *sip.Response) bool {
-	if c.attempts == 2 {
-		return false
-	}
-	next := c.e.again(c.invite, c.peer, c.invite.CSeq().SeqNo+1)
-	if err := authorize(c.peer, next, res); err != nil {
-		c.log.Warn("challenge not answered", "trunk", c.peer.name, "err", err)
-		return false
-	}
-	c.attempts++
-	c.forget()
-	before := c.invite
-	c.invite = next
-	if err := c.transact(ctx); err != nil {
-		c.log.Warn("cannot send again", "err", err)
-		c.forget()
-		c.invite = before
-		return false
-	}
-	return true
-}
-
-// decide handles the final response and reports whether it became a leg.
-func (c *call) decide(res *sip.Response) (leg bool) {
-	if !res.IsSuccess() {
-		cause, q850 := telephony.CauseOf(res.StatusCode, headerValues(res, "reason"))
-		if res.StatusCode == 408 && c.ringingAt.IsZero() {
-			cause = telephony.CauseUnreachable
-		}
-		if wait := retryAfter(res); wait > 0 && res.StatusCode == 503 && c.line != nil {
-			c.line.hold(c.target, time.Duration(wait)*time.Second, time.Now())
-		}
-		reason := plain(res.Reason, 128)
-		if c.gaveUp != "" {
-			cause, reason = c.gaveUp, c.why
-		}
-		c.report(c.failed(cause, res.StatusCode, reason, q850))
-		return false
-	}
-	c.pickedUp = true
-	if c.gaveUp != "" {
-		d := c.e.newDialog(context.Background(), c.peer, c.invite, res)
-		c.answers.ack(d, c.invite)
-		c.report(c.failed(c.gaveUp, res.StatusCode, c.why+"; answered after that", 0))
-		if c.abandoned {
-			c.e.ghost(c.id, time.Now())
-		}
-		c.e.hangUp(d, telephony.CauseNormal, byeWait)
-		return false
-	}
-	return c.answered(res)
-}
-
-// answered turns a 2xx into a leg, or ends it when it carries no usable audio.
-func (c *call) answered(res *sip.Response) (leg bool) {
-	answeredAt := time.Now()
-	c.attested(res)
-	d := c.e.newDialog(context.Background(), c.peer, c.invite, res)
-	defer func() { // also when the SDP makes the parser panic
-		if !leg {
-			c.answers.ack(d, c.invite)
-			c.e.hangUp(d, telephony.CauseFailed, byeWait)
-		}
-	}()
-	c.hush()
-	sdp := sdpOf(res)
-	if sdp == nil {
-		sdp = c.early[toTag(res)]
-	}
-	remote, err := media.Remote{}, errors.New("answered without SDP")
-	if sdp != nil {
-		remote, err = c.sdp.Accept(sdp)
-	}
-	if err != nil {
-		c.report(c.failed(telephony.CauseFailed, res.StatusCode, err.Error(), 0))
-		return false
-	}
-	c.session.SetRemote(c.peer.audio(remote))
-	c.session.Answered(answeredAt)
-	l := c.e.newLeg(c, d, remote, res, answeredAt)
-	if c.onAnswer != nil {
-		c.onAnswer(l.Dialog())
-	}
-	c.answers.ack(d, c.invite) // when the leg is known: BYE may follow at once
-	c.report(result{leg: l})
-	return true
-}
-
-// cancel sends CANCEL when its turn comes, unless the call is decided first.
-func (c *call) cancel() {
-	req := c.e.newCancel(c.invite)
-	turn := c.e.pace.wait(time.Now())
-	c.e.goEnd("a CANCEL", func() {
-		if turn > 0 {
-			t := time.NewTimer(turn)
-			defer t.Stop()
-			select {
-			case <-c.over:
-				return
-			case <-t.C:
-			}
-		}
-		if _, err := c.e.do(context.Background(), c.peer, req); err != nil {
-			c.log.Debug("CANCEL was not answered", "err", err)
-		}
-	})
-}
-
-// report gives Dial its result; only the first one counts.
-func (c *call) report(r any) {
-	if c.reported {
-		return
-	}
-	c.reported = true
-	switch r := r.(type) {
-	case result:
-		c.result <- r
-	case *telephony.DialError:
-		c.result <- result{err: r}
-	}
-}
-
-func (c *call) failed(cause telephony.Cause, status int, reason string, q850 int) *telephony.DialError {
-	return &telephony.DialError{
-		Cause: cause, SIPStatus: status, Q850: q850, Reason: reason,
-		PlacedAt: c.placedAt, RingingAt: c.ringingAt, EndedAt: time.Now(), Ghost: c.pickedUp,
-	}
-}
-
-func errText(err error) string {
-	if err == nil {
-		return "the transaction ended"
-	}
-	return err.Error()
 }

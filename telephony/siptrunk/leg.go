@@ -26,6 +26,7 @@ type Leg struct {
 	answeredAt time.Time
 	done       chan struct{}
 	timer      sessionTimer
+	asking     chan struct{} // held by the one exchange of ours at a time
 
 	// liveSince is when RTP was last expected to begin, Unix nanoseconds: the
 	// answer or the end of a hold; 0 while on hold.
@@ -34,29 +35,35 @@ type Leg struct {
 	mu        sync.Mutex
 	info      telephony.Info
 	sdp       *media.Negotiation
-	offering  bool    // our own re-INVITE or UPDATE is in flight
-	answering *answer // the re-INVITE whose ACK is awaited
+	direction string    // what we do with audio: sendrecv, or sendonly while it holds
+	offering  bool      // our own re-INVITE or UPDATE is in flight
+	answering *answer   // the re-INVITE whose ACK is awaited
+	transfer  *transfer // our REFER that is not decided
 	ended     bool
 	leave     []func() // take the far end off the list of known hosts
 }
 
 var (
-	_ telephony.Leg     = (*Leg)(nil)
-	_ telephony.Relayer = (*Leg)(nil)
+	_ telephony.Leg       = (*Leg)(nil)
+	_ telephony.Relayer   = (*Leg)(nil)
+	_ telephony.KeySender = (*Leg)(nil)
+	_ telephony.Holder    = (*Leg)(nil)
+	_ telephony.Referrer  = (*Leg)(nil)
 )
 
 // newLeg makes the leg of an answered call; supervise looks after it from now on.
 func (e *Endpoint) newLeg(c *call, d *dialog, remote media.Remote, res *sip.Response, at time.Time) *Leg {
 	l := &Leg{
 		e: e, d: d, session: c.session, log: c.log, sdp: c.sdp, release: c.slot.release,
-		answeredAt: at,
-		done:       make(chan struct{}),
+		answeredAt: at, direction: media.SendRecv,
+		asking: make(chan struct{}, 1),
+		done:   make(chan struct{}),
 		info: telephony.Info{
 			Call: c.id, Trunk: c.peer.trunk,
 			PlacedAt: c.placedAt, RingingAt: c.ringingAt, AnsweredAt: at, Attestation: c.attestation,
 		},
 	}
-	l.timer.init(res)
+	l.timer.init(res, c.retries.least)
 	l.live(remote, at)
 	l.admit()
 	e.mu.Lock()
@@ -150,11 +157,6 @@ func (l *Leg) WriteFrame(f telephony.Frame) error { return l.session.WriteFrame(
 
 // Digits delivers key presses, by RTP (RFC 4733) and by INFO.
 func (l *Leg) Digits() <-chan telephony.Digit { return l.session.Digits() }
-
-// SendDigits presses keys towards the far end (RFC 4733).
-func (l *Leg) SendDigits(ctx context.Context, keys string) error {
-	return l.session.SendDigits(ctx, keys)
-}
 
 // Tap hears what ReadFrame hears and what is sent.
 func (l *Leg) Tap(f func(fr telephony.Frame, sent bool)) (stop func()) { return l.session.Tap(f) }

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 
 	"github.com/emiago/sipgo"
@@ -22,7 +23,11 @@ import (
 )
 
 // allow are the methods that we answer.
-const allow = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE"
+const allow = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, PRACK, NOTIFY"
+
+// supported are the extensions that we know: session timers (RFC 4028) and
+// reliable provisional responses (RFC 3262).
+const supported = "timer, 100rel"
 
 // asBuilt tells sipgo to send a request as it is.
 func asBuilt(*sipgo.Client, *sip.Request) error { return nil }
@@ -47,6 +52,7 @@ type peer struct {
 	fromName  string
 	recipient sip.Uri
 	headers   map[string]string // added to the INVITE
+	opts      telephony.TrunkOptions
 }
 
 // phone reports whether the peer is an agent's phone.
@@ -158,18 +164,12 @@ func (e *Endpoint) newInvite(p peer, callID string, sdp []byte) *sip.Request {
 	req := e.request(sip.INVITE, p, p.addr, p.recipient, from, &sip.ToHeader{Address: p.to}, callID, 1)
 	req.AppendHeader(&sip.ContactHeader{Address: e.contact(p)})
 	req.AppendHeader(sip.NewHeader("Allow", allow))
-	req.AppendHeader(sip.NewHeader("Supported", "timer"))
+	req.AppendHeader(sip.NewHeader("Supported", supported))
 	for _, name := range slices.Sorted(maps.Keys(p.headers)) {
 		req.AppendHeader(sip.NewHeader(name, p.headers[name]))
 	}
 	setSDP(req, sdp)
 	return req
-}
-
-func setSDP(msg sip.Message, sdp []byte) {
-	contentType := sip.ContentTypeHeader("application/sdp")
-	msg.AppendHeader(&contentType)
-	msg.SetBody(sdp)
 }
 
 // again makes a request that was challenged ready to be sent once more.
@@ -257,28 +257,56 @@ func fromTag(msg sip.Message) string {
 	return ""
 }
 
+// compact are the short names of headers that sipgo does not know by both.
+var compact = map[string]string{
+	"content-type": "c", "content-encoding": "e", "supported": "k", "session-expires": "x", "identity": "y",
+	"event": "o", "refer-to": "r", "referred-by": "b", "allow-events": "u",
+}
+
+// headersOf returns all headers of a name, given in lower case.
+func headersOf(msg sip.Message, name string) []sip.Header {
+	found := msg.GetHeaders(name)
+	if short := compact[name]; short != "" {
+		found = append(found, msg.GetHeaders(short)...)
+	}
+	return found
+}
+
 // headerValues joins all headers of a name, as RFC 3261 7.3.1 allows.
-func headerValues(msg sip.Message, names ...string) string {
+func headerValues(msg sip.Message, name string) string {
+	found := headersOf(msg, name)
+	if len(found) == 1 {
+		return found[0].Value()
+	}
 	var values []string
-	for _, name := range names {
-		for _, h := range msg.GetHeaders(name) {
-			values = append(values, h.Value())
-		}
+	for _, h := range found {
+		values = append(values, h.Value())
 	}
 	return strings.Join(values, ",")
 }
 
-func contentType(msg sip.Message) string {
-	value, _, _ := strings.Cut(headerValues(msg, "content-type", "c"), ";")
-	return strings.ToLower(strings.TrimSpace(value))
+// optionTags returns the option tags of a header such as Require, in lower case.
+func optionTags(msg sip.Message, name string) []string {
+	var tags []string
+	for tag := range strings.SplitSeq(headerValues(msg, name), ",") {
+		if tag = strings.ToLower(strings.TrimSpace(tag)); tag != "" {
+			tags = append(tags, tag)
+		}
+	}
+	return tags
 }
 
-// sdpOf returns the message's SDP, or nil.
-func sdpOf(msg sip.Message) []byte {
-	if ct := contentType(msg); len(msg.Body()) > 0 && (ct == "application/sdp" || ct == "") {
-		return msg.Body()
+// retryAfter reads "120", "120;duration=60" and "120 (busy)"; 0 when there is none.
+func retryAfter(msg sip.Message) time.Duration {
+	text := strings.TrimSpace(headerValues(msg, "retry-after"))
+	if end := strings.IndexFunc(text, func(r rune) bool { return r < '0' || r > '9' }); end >= 0 {
+		text = text[:end]
 	}
-	return nil
+	seconds, err := strconv.Atoi(text)
+	if err != nil || seconds > 1<<24 {
+		return 0
+	}
+	return time.Duration(seconds) * time.Second
 }
 
 // sourceOf returns the address that a message came from.

@@ -87,7 +87,7 @@ type gate struct {
 	next time.Time
 }
 
-const cancelsPerSecond = 200
+const cancelsPerSecond = 400
 
 // wait returns how long to wait before the next event may pass.
 func (g *gate) wait(now time.Time) time.Duration {

@@ -210,7 +210,7 @@ func (e *Endpoint) bind(ctx context.Context, l *line, cfg telephony.Trunk, t tar
 			}
 			return granted, 0, nil
 		default:
-			return 0, retryAfter(res), fmt.Errorf("REGISTER was refused with %d %s", res.StatusCode, plain(res.Reason, 64))
+			return 0, int(retryAfter(res) / time.Second), fmt.Errorf("REGISTER was refused with %d %s", res.StatusCode, plain(res.Reason, 64))
 		}
 	}
 }
@@ -233,7 +233,7 @@ func grantedTo(res *sip.Response, ours sip.Uri, asked int) int {
 	if n, err := strconv.Atoi(strings.TrimSpace(headerValues(res, "expires"))); err == nil {
 		seconds = n
 	}
-	for _, value := range splitValues(headerValues(res, "contact", "m")) {
+	for _, value := range splitValues(headerValues(res, "contact")) {
 		var uri sip.Uri
 		params := sip.NewParams()
 		if _, err := sip.ParseAddressValue(value, &uri, &params); err != nil {
@@ -268,20 +268,6 @@ func splitValues(s string) (values []string) {
 		}
 	}
 	return append(values, strings.TrimSpace(s[from:]))
-}
-
-// retryAfter returns the seconds of Retry-After (RFC 3261 20.33), 0 without one.
-func retryAfter(res *sip.Response) int {
-	text := strings.TrimSpace(headerValues(res, "retry-after"))
-	end := strings.IndexFunc(text, func(r rune) bool { return r < '0' || r > '9' })
-	if end >= 0 {
-		text = text[:end] // a comment or a duration may follow
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil || n < 0 {
-		return 0
-	}
-	return min(n, mostGranted)
 }
 
 // Registered reports whether a trunk has our registration.

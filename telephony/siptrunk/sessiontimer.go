@@ -1,7 +1,8 @@
 package siptrunk
 
 import (
-	"context"
+	"cmp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -10,40 +11,64 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"dialer/telephony"
-	"dialer/telephony/media"
 )
 
-// A sessionTimer is a leg's RFC 4028 state. We never ask for one; we keep the
-// one that the far end's answer or refresh asks for.
+// A sessionTimer is a leg's RFC 4028 state: how often one side must refresh the
+// session, so that the other finds out when a BYE was lost.
 type sessionTimer struct {
 	mu        sync.Mutex
 	interval  time.Duration // zero: none
+	least     time.Duration // the far end's Min-SE, as far as it is known
 	ours      bool          // we refresh
-	refreshed time.Time
-	update    bool // the far end takes UPDATE
+	refreshed time.Time     // the last refresh of either side
+	tried     time.Time     // ours that may still be in flight, or has failed
+	update    bool          // the far end takes UPDATE
 }
 
-// shortestSession is the least interval of RFC 4028 section 4.
-const shortestSession = 90 * time.Second
+// The limits of a session interval.
+const (
+	shortestSession = 90 * time.Second // RFC 4028 section 4
+	usualSession    = 30 * time.Minute
+	longestSession  = 24 * time.Hour
+	// shortestRefresh bounds what a far end can make us send, whatever it asks.
+	shortestRefresh = 15 * time.Second
+)
 
-// init reads the answer to our INVITE.
-func (t *sessionTimer) init(res *sip.Response) {
-	t.update = strings.Contains(strings.ToUpper(headerValues(res, "allow")), "UPDATE")
-	interval, refresher := sessionExpires(res)
-	t.set(interval, refresher != "uas") // in a response to us, uac is we
+// askedSession is the interval to ask a peer for; 0 for none.
+func askedSession(o telephony.TrunkOptions) time.Duration {
+	if o.SessionSeconds < 0 {
+		return 0
+	}
+	return cmp.Or(time.Duration(o.SessionSeconds)*time.Second, usualSession)
 }
 
-func (t *sessionTimer) set(interval time.Duration, ours bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.interval, t.ours, t.refreshed = interval, ours, time.Now()
+func seconds(d time.Duration) string { return strconv.Itoa(int(d / time.Second)) }
+
+// setSession asks for a session interval in an INVITE.
+func setSession(req *sip.Request, interval, least time.Duration) {
+	req.RemoveHeader("Session-Expires")
+	req.RemoveHeader("Min-SE")
+	if interval > 0 {
+		req.AppendHeader(sip.NewHeader("Session-Expires", seconds(interval)))
+		req.AppendHeader(sip.NewHeader("Min-SE", seconds(max(least, shortestSession))))
+	}
+}
+
+// minSession reads the Min-SE of a 422; 0 when it is missing or beyond reason.
+func minSession(res *sip.Response) time.Duration {
+	value, _, _ := strings.Cut(headerValues(res, "min-se"), ";")
+	n, err := strconv.Atoi(strings.TrimSpace(value))
+	if err != nil || n <= 0 || n > int(longestSession/time.Second) {
+		return 0
+	}
+	return time.Duration(n) * time.Second
 }
 
 // sessionExpires reads "1800;refresher=uac"; 0 when there is none.
 func sessionExpires(msg sip.Message) (interval time.Duration, refresher string) {
-	value, params, _ := strings.Cut(headerValues(msg, "session-expires", "x"), ";")
-	seconds, err := strconv.Atoi(strings.TrimSpace(value))
-	if err != nil || seconds <= 0 || seconds > 1<<24 {
+	value, params, _ := strings.Cut(headerValues(msg, "session-expires"), ";")
+	n, err := strconv.Atoi(strings.TrimSpace(value))
+	if err != nil || n <= 0 || n > 1<<24 {
 		return 0, ""
 	}
 	for p := range strings.SplitSeq(params, ";") {
@@ -51,24 +76,80 @@ func sessionExpires(msg sip.Message) (interval time.Duration, refresher string) 
 			refresher = strings.ToLower(strings.TrimSpace(v))
 		}
 	}
-	return max(time.Duration(seconds)*time.Second, shortestSession), refresher
+	return time.Duration(n) * time.Second, refresher
 }
 
-// accept takes the timer of the far end's refresh and returns the header to
-// answer it with, or nil.
-func (t *sessionTimer) accept(req *sip.Request) sip.Header {
-	interval, refresher := sessionExpires(req)
-	if interval == 0 {
-		t.mu.Lock()
-		t.refreshed = time.Now()
-		t.mu.Unlock()
-		return nil
+// init reads the answer to our INVITE; least is what a 422 made us ask for.
+func (t *sessionTimer) init(res *sip.Response, least time.Duration) {
+	t.mu.Lock()
+	t.update = slices.Contains(optionTags(res, "allow"), "update")
+	t.least = least
+	t.mu.Unlock()
+	t.answered(res)
+}
+
+// answered takes the interval of a 2xx to our INVITE or refresh. Without one the
+// session does not expire (RFC 4028 section 7.2).
+func (t *sessionTimer) answered(res *sip.Response) {
+	interval, refresher := sessionExpires(res)
+	t.set(interval, refresher != "uas") // in a response to us, uac is we
+}
+
+func (t *sessionTimer) set(interval time.Duration, ours bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.interval, t.ours, t.refreshed, t.tried = interval, ours, time.Now(), time.Time{}
+}
+
+// ask puts the running interval into a request of ours, which refreshes too.
+func (t *sessionTimer) ask(req *sip.Request) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.interval == 0 {
+		return
 	}
-	if refresher != "uas" {
+	refresher := "uas"
+	if t.ours {
 		refresher = "uac"
 	}
-	t.set(interval, refresher == "uas") // in a request to us, uas is we
-	return sip.NewHeader("Session-Expires", strconv.Itoa(int(interval/time.Second))+";refresher="+refresher)
+	req.AppendHeader(sip.NewHeader("Session-Expires", seconds(t.interval)+";refresher="+refresher))
+	req.AppendHeader(sip.NewHeader("Min-SE", seconds(max(t.least, shortestSession))))
+}
+
+// tooSmall reports whether the far end asks for an interval that we refuse with
+// 422, which only one that knows of session timers understands.
+func (t *sessionTimer) tooSmall(req *sip.Request) bool {
+	interval, _ := sessionExpires(req)
+	return interval > 0 && interval < shortestSession && slices.Contains(optionTags(req, "supported"), "timer")
+}
+
+// accept takes the timer of the far end's refresh and writes it into the answer
+// (RFC 4028 section 9, table 2).
+func (t *sessionTimer) accept(req *sip.Request, res *sip.Response) {
+	knows := slices.Contains(optionTags(req, "supported"), "timer") || slices.Contains(optionTags(req, "require"), "timer")
+	interval, refresher := sessionExpires(req)
+	t.mu.Lock()
+	if interval == 0 {
+		interval = t.interval // a refresh that does not say so goes on as it was
+		if !t.ours {
+			refresher = "uac"
+		}
+	}
+	t.mu.Unlock()
+	if interval == 0 {
+		return
+	}
+	ours := !knows || refresher == "uas" // in a request to us, uas is we
+	interval = max(interval, shortestSession)
+	t.set(interval, ours)
+	refresher = "uac"
+	if ours {
+		refresher = "uas"
+	}
+	if knows {
+		res.AppendHeader(sip.NewHeader("Require", "timer"))
+	}
+	res.AppendHeader(sip.NewHeader("Session-Expires", seconds(interval)+";refresher="+refresher))
 }
 
 // due says whether to refresh now and whether the session has run out.
@@ -78,15 +159,20 @@ func (t *sessionTimer) due(now time.Time) (refresh, expired bool) {
 	if t.interval == 0 {
 		return false, false
 	}
-	age := now.Sub(t.refreshed)
+	interval := max(t.interval, shortestSession)
 	if t.ours {
-		return age >= t.interval/2, false
+		interval = max(t.interval, 2*shortestRefresh)
 	}
-	return false, age >= t.interval-min(32*time.Second, t.interval/3)
+	age := now.Sub(t.refreshed)
+	if age >= interval-min(32*time.Second, interval/3) {
+		return false, true
+	}
+	pause := max(interval/2, shortestRefresh)
+	return t.ours && age >= pause && now.Sub(t.tried) >= max(interval/8, shortestRefresh), false
 }
 
 // keepSession refreshes the session when it is due and hangs up one that the
-// far end no longer refreshes.
+// far end no longer refreshes, or in which no refresh of ours succeeds.
 func (l *Leg) keepSession(now time.Time) {
 	refresh, expired := l.timer.due(now)
 	switch {
@@ -94,70 +180,48 @@ func (l *Leg) keepSession(now time.Time) {
 		l.end(telephony.Network, telephony.CauseNormal, 0, "the session timer ran out", true)
 	case refresh:
 		l.timer.mu.Lock()
-		interval, update := l.timer.interval, l.timer.update
-		l.timer.refreshed = now // not again while this one runs
+		l.timer.tried = now // not again while this one runs
 		l.timer.mu.Unlock()
-		l.e.goWork("a session refresh", func() { l.refresh(interval, update) })
+		l.e.goWork("a session refresh", l.refresh)
 	}
 }
 
 // refresh tells the far end that we are still there: by UPDATE, else by a
 // re-INVITE that changes nothing.
-func (l *Leg) refresh(interval time.Duration, update bool) {
-	l.mu.Lock()
-	if l.ended || l.offering || l.answering != nil {
-		l.mu.Unlock()
-		return // their own request refreshes as well
-	}
-	l.offering = true
-	offer := l.sdp.Offer(media.SendRecv)
-	l.mu.Unlock()
-	defer func() {
-		l.mu.Lock()
-		l.offering = false
-		l.mu.Unlock()
-	}()
-	method := sip.INVITE
-	if update {
-		method = sip.UPDATE
-	}
-	req := l.d.build(method, 0)
-	req.AppendHeader(sip.NewHeader("Session-Expires", strconv.Itoa(int(interval/time.Second))+";refresher=uac"))
-	if method == sip.INVITE {
-		setSDP(req, offer)
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 40*time.Second)
-	defer cancel()
-	res, err := l.d.do(ctx, req)
-	switch {
-	case err != nil || res.StatusCode == 481 || res.StatusCode == 408:
-		l.end(telephony.Network, telephony.CauseUnreachable, 0, "the session refresh was not answered", true)
-	case res.IsSuccess():
+func (l *Leg) refresh() {
+	var method sip.RequestMethod
+	res, err := l.ask(func() *sip.Request {
+		l.timer.mu.Lock()
+		method = sip.INVITE
+		if l.timer.update {
+			method = sip.UPDATE
+		}
+		l.timer.mu.Unlock()
+		req := l.d.build(method, 0)
+		l.timer.ask(req)
 		if method == sip.INVITE {
-			l.d.ack(res.CSeq().SeqNo)
-			if sdp := sdpOf(res); sdp != nil {
-				l.takeAnswer(sdp)
-			}
+			l.mu.Lock()
+			setSDP(req, l.sdp.Offer(l.direction))
+			l.mu.Unlock()
 		}
-		if interval, refresher := sessionExpires(res); interval > 0 {
-			l.timer.set(interval, refresher != "uas")
+		return req
+	}, func(res *sip.Response) {
+		l.timer.answered(res)
+		if sdp := sdpOf(res); sdp != nil && method == sip.INVITE {
+			l.takeAnswer(sdp)
 		}
-	}
-}
-
-// takeAnswer applies the far end's answer to an offer of ours.
-func (l *Leg) takeAnswer(sdp []byte) {
-	l.mu.Lock()
-	remote, err := l.sdp.Accept(sdp)
-	l.mu.Unlock()
-	if err != nil {
-		l.log.Warn("SDP answer not usable; the media stays as it was", "err", err)
+	})
+	if err != nil || res.IsSuccess() {
 		return
 	}
-	l.setRemote(remote)
-}
-
-func (l *Leg) setRemote(remote media.Remote) {
-	l.session.SetRemote(l.d.peer.audio(remote))
-	l.live(remote, time.Now())
+	l.log.Info("the far end refused a session refresh", "method", string(method), "status", res.StatusCode)
+	t := &l.timer
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch least := minSession(res); {
+	case res.StatusCode == 422 && least > t.interval:
+		t.interval, t.least, t.tried = least, least, time.Time{} // at the next look
+	case method == sip.UPDATE && (res.StatusCode == 405 || res.StatusCode == 501):
+		t.update, t.tried = false, time.Time{}
+	}
 }

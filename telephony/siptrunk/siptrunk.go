@@ -159,11 +159,15 @@ type Endpoint struct {
 	// finalWait is how long a cancelled INVITE may stay without its final
 	// response: 64*T1 and some time for the pacing of CANCEL.
 	finalWait time.Duration
+	referWait time.Duration
+	ackWait   time.Duration        // for the ACK of an answer of ours
+	glareWait func() time.Duration // before a request that met one of theirs is sent again
 
 	mu       sync.Mutex
 	lines    map[dialer.TrunkID]*line
 	dialogs  map[string]*Leg  // by Call-ID and local tag
 	calls    map[string]*call // by the branch of the INVITE in flight
+	early    map[string]*call // by Call-ID and local tag, until it is decided
 	strays   map[string]time.Time
 	draining bool
 
@@ -209,6 +213,10 @@ func New(cfg Config) (*Endpoint, error) {
 		lines:     map[dialer.TrunkID]*line{},
 		dialogs:   map[string]*Leg{},
 		calls:     map[string]*call{},
+		early:     map[string]*call{},
+		glareWait: glareWait,
+		ackWait:   64 * sip.T1,
+		referWait: referWait,
 		strays:    map[string]time.Time{},
 		kick:      make(chan struct{}, 1),
 		stopping:  make(chan struct{}),
