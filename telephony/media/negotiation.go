@@ -65,13 +65,23 @@ func NewNegotiation(local netip.AddrPort, codecs []Codec, policy telephony.SRTPP
 // Offer describes the stream that we want. dir is one of the directions; "" is
 // sendrecv. The version grows when it says anything else than what we said last.
 func (n *Negotiation) Offer(dir string) []byte {
-	m := n.audio(n.formats, n.event, n.eventClock)
+	m := n.audio(n.profile, n.formats, n.event, n.eventClock)
 	if n.policy != telephony.SRTPOff {
 		for i, s := range suites {
 			n.addCrypto(m, strconv.Itoa(i+1), s.name, s)
 		}
 	}
 	return n.say(finish(m, cmp.Or(dir, SendRecv)))
+}
+
+// Insist makes the next Offer one of RTP/SAVP where SRTP was a choice, and
+// reports whether it was.
+func (n *Negotiation) Insist() bool {
+	if n.policy != telephony.SRTPOptional || n.profile != "RTP/AVP" {
+		return false
+	}
+	n.profile = "RTP/SAVP"
+	return true
 }
 
 // Accept reads the far end's answer to our offer. There may be several of them
@@ -91,9 +101,7 @@ func (n *Negotiation) Accept(answer []byte) (Remote, error) {
 	if err != nil {
 		return Remote{}, err
 	}
-	if n.policy != telephony.SRTPRequired {
-		n.profile = d.profile(i)
-	}
+	n.speak(d.profile(i))
 	r.Mux = r.Mux && n.mux // it is not the far end's to begin with
 	r.DTMFIn = n.event
 	// It sends the types that we gave, or those that it goes by itself.
@@ -142,7 +150,7 @@ func (n *Negotiation) Answer(offer []byte, dir string) ([]byte, Remote, error) {
 			Media: fields[0], Protos: strings.Split(fields[2], "/"), Formats: fields[3:],
 		}}
 		if i == chosen {
-			m = n.audio(r.Formats, r.DTMF, r.DTMFClock)
+			m = n.audio(d.profile(i), r.Formats, r.DTMF, r.DTMFClock)
 			if r.Crypto != nil {
 				n.addCrypto(m, line.tag, line.name, line.suite)
 			}
@@ -156,7 +164,8 @@ func (n *Negotiation) Answer(offer []byte, dir string) ([]byte, Remote, error) {
 // adopt takes over what the far end calls things: the meaning of a payload type
 // may not change within a call (RFC 3264 section 8.3.2).
 func (n *Negotiation) adopt(profile string, r Remote) {
-	n.profile, n.mux = profile, r.Mux
+	n.speak(profile)
+	n.mux = r.Mux
 	if r.DTMF != 0 {
 		n.event, n.eventClock = r.DTMF, r.DTMFClock
 	}
@@ -164,6 +173,14 @@ func (n *Negotiation) adopt(profile string, r Remote) {
 		if n.formats[i].Codec == r.Codec {
 			n.formats[i].PayloadType = r.PayloadType
 		}
+	}
+}
+
+// speak offers by the profile that the far end has used, but for one that would
+// not insist where we must.
+func (n *Negotiation) speak(profile string) {
+	if n.policy != telephony.SRTPRequired || profiles[profile] {
+		n.profile = profile
 	}
 }
 
@@ -208,9 +225,9 @@ func (n *Negotiation) addCrypto(m *sdp.MediaDescription, tag, name string, s sui
 }
 
 // audio begins our m= section. An event of 0 is none.
-func (n *Negotiation) audio(formats []Format, event uint8, clock uint32) *sdp.MediaDescription {
+func (n *Negotiation) audio(profile string, formats []Format, event uint8, clock uint32) *sdp.MediaDescription {
 	m := &sdp.MediaDescription{MediaName: sdp.MediaName{
-		Media: "audio", Port: sdp.RangedPort{Value: int(n.local.Port())}, Protos: strings.Split(n.profile, "/"),
+		Media: "audio", Port: sdp.RangedPort{Value: int(n.local.Port())}, Protos: strings.Split(profile, "/"),
 	}}
 	add := func(payloadType uint8, encoding string) string {
 		pt := strconv.Itoa(int(payloadType))

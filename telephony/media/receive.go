@@ -70,6 +70,7 @@ type inbound struct {
 	source    netip.AddrPort // whose RTP is believed
 	opener    opener         // undoes SRTP, nil when there is none
 	ours      uint32         // the SSRC of what we send
+	wasPlain  bool           // at any time after the answer
 	heard     bool           // something came from source
 	latch     runOf
 	stream    stream
@@ -97,6 +98,7 @@ func (in *inbound) setRemote(r Remote, now time.Time) {
 		in.latch = runOf{}
 	}
 	in.remote, in.agreed = r, true
+	in.wasPlain = in.wasPlain || r.Crypto == nil && in.s.answered.Load() != nil
 	in.protect(r.Crypto)
 	in.ours = in.s.out.setRemote(r, in.peer)
 }
@@ -395,7 +397,7 @@ func (in *inbound) stats() telephony.MediaStats {
 		RoundTrip: in.report.roundTrip,
 	}
 	if in.agreed {
-		stats.Codec, stats.Secured = in.remote.Codec.Name(), in.remote.Crypto != nil
+		stats.Codec, stats.Secured = in.remote.Codec.Name(), in.opener != nil && !in.wasPlain
 	}
 	return stats
 }

@@ -199,6 +199,10 @@ func (l *Leg) takeAnswer(sdp []byte) {
 	l.mu.Lock()
 	remote, err := l.sdp.Accept(sdp)
 	l.mu.Unlock()
+	if errors.Is(err, media.ErrNotSecured) {
+		l.end(telephony.Caller, telephony.CauseFailed, 0, err.Error(), true)
+		return
+	}
 	if err != nil {
 		l.log.Warn("SDP answer not usable; the media stays as it was", "err", err)
 		return
@@ -207,6 +211,9 @@ func (l *Leg) takeAnswer(sdp []byte) {
 }
 
 func (l *Leg) setRemote(remote media.Remote) {
+	if remote.Crypto == nil && l.session.Stats().Secured {
+		l.log.Warn("the far end no longer encrypts the audio, as srtp optional allows")
+	}
 	l.mu.Lock()
 	if l.direction == media.SendOnly { // whatever it says: it is on hold
 		remote.Receive = false

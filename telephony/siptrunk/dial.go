@@ -123,7 +123,10 @@ func (e *Endpoint) Ring(ctx context.Context, s telephony.Station) (telephony.Leg
 // trunk that knows us by our address place any call, past do-not-call lists,
 // caps and records.
 func (e *Endpoint) stationPeer(ctx context.Context, s telephony.Station) (peer, error) {
-	p := peer{name: s.Extension, codecs: []media.Codec{media.PCMU, media.PCMA}, fromName: "Dialer"}
+	p := peer{
+		name: s.Extension, codecs: []media.Codec{media.PCMU, media.PCMA}, fromName: "Dialer",
+		srtp: telephony.SRTPOptional, // whether a phone must encrypt is set in the phone
+	}
 	var err error
 	if s.URI != "" {
 		if err = sip.ParseUri(s.URI, &p.recipient); err == nil && (p.recipient.Scheme != "sip" || p.recipient.Host == "") {

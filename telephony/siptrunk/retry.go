@@ -12,6 +12,7 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"dialer/telephony"
+	"dialer/telephony/media"
 )
 
 // retries is what an INVITE was sent again for.
@@ -69,6 +70,12 @@ func (c *call) again(res *sip.Response) (*sip.Request, error) {
 		}
 		req := next()
 		setSession(req, c.retries.session, c.retries.least)
+		return req, nil
+	case status == 488 && c.sdp.Insist():
+		// The stricter phones and carriers read RTP/AVP as plain, whatever else
+		// stands there: they are offered nothing but SRTP.
+		req := next()
+		req.SetBody(c.sdp.Offer(media.SendRecv))
 		return req, nil
 	case status >= 300 && status < 400 && c.peer.opts.Redirects && c.retries.redirects < maxRedirects:
 		c.retries.redirects++
