@@ -156,14 +156,27 @@ func (g *guard) parse(data []byte, o origin) (sip.Message, error) {
 
 // malformed says what is wrong with the headers that every message must have.
 func malformed(msg sip.Message) string {
-	for _, names := range [...][2]string{{"from", "f"}, {"to", "t"}, {"call-id", "i"}, {"cseq", ""}} {
-		n := len(msg.GetHeaders(names[0]))
-		if names[1] != "" {
-			n += len(msg.GetHeaders(names[1]))
+	var from, to, callID, cseq, vias int
+	headers := msg.(interface{ Headers() []sip.Header }).Headers()
+	if len(headers) > maxHeaders {
+		return "has more than 100 headers"
+	}
+	for _, h := range headers {
+		switch h.(type) {
+		case *sip.FromHeader:
+			from++
+		case *sip.ToHeader:
+			to++
+		case *sip.CallIDHeader:
+			callID++
+		case *sip.CSeqHeader:
+			cseq++
+		case *sip.ViaHeader:
+			vias++
 		}
-		if n != 1 {
-			return "needs exactly one " + names[0] + " header"
-		}
+	}
+	if from != 1 || to != 1 || callID != 1 || cseq != 1 {
+		return "needs exactly one From, To, Call-ID and CSeq"
 	}
 	switch {
 	case msg.From() == nil, msg.To() == nil, msg.CallID() == nil, msg.CSeq() == nil, msg.Via() == nil:
@@ -175,9 +188,6 @@ func malformed(msg sip.Message) string {
 	}
 	switch msg := msg.(type) {
 	case *sip.Request:
-		if len(msg.Headers()) > maxHeaders {
-			return "has more than 100 headers"
-		}
 		if msg.SipVersion != "SIP/2.0" {
 			return "is not SIP/2.0"
 		}
@@ -188,13 +198,10 @@ func malformed(msg sip.Message) string {
 			return "has no host in its URI"
 		}
 	case *sip.Response:
-		if len(msg.Headers()) > maxHeaders {
-			return "has more than 100 headers"
-		}
 		if msg.StatusCode < 100 || msg.StatusCode > 699 {
 			return "has no status of SIP"
 		}
-		if len(msg.GetHeaders("via")) != 1 {
+		if vias != 1 {
 			return "went astray: the Via of another is below ours" // RFC 3261 8.1.3.3
 		}
 	}
