@@ -7,9 +7,9 @@
 // clock; a packet that comes in leaves at once, so a stall never becomes delay.
 //
 // Entry points: NewPorts, Ports.Open, Session; Negotiation.
-// Goroutines: a Session has none. While one is open, its Ports owns those that
-// read all sockets, one a core, and one that keeps the reports; a system without
-// epoll has one for each socket. All are ended when the last Session is closed.
+// Goroutines: a Session has none. While one is open, its Ports owns eight a core
+// that read all sockets, and one that keeps the reports; a system without epoll
+// has one for each socket. All are ended when the last Session is closed.
 package media
 
 import (

@@ -19,10 +19,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// reader reads the sockets of all sessions with one goroutine a core, at most
-// maxPollers, which live while a socket is open. A goroutine, a stack and a
-// buffer for each socket would cost more than all that the sessions keep, and
-// to wake them one by one a quarter of the time of relaying.
+// reader reads the sockets of all sessions with a few goroutines, which live
+// while a socket is open. A goroutine, a stack and a buffer for each socket would
+// cost more than all that the sessions keep.
 type reader struct {
 	mu      sync.Mutex
 	pollers []*poller
@@ -30,7 +29,13 @@ type reader struct {
 	sockets int
 }
 
-const maxPollers = 8
+// pollersPerCore: on a host that is too busy, what one of them still has to do
+// waits for its turn, and so should few legs only; nor may a tap that blocks
+// against the rules hold up more than those.
+const (
+	pollersPerCore = 8
+	maxPollers     = 64
+)
 
 // poller is one goroutine that reads what its epoll instance says is there.
 type poller struct {
@@ -84,7 +89,7 @@ func (r *reader) open(addr netip.AddrPort, dscp int, log *slog.Logger,
 
 // start makes the pollers when there are none. The caller holds r.mu.
 func (r *reader) start() error {
-	for len(r.pollers) < min(runtime.GOMAXPROCS(0), maxPollers) {
+	for len(r.pollers) < min(pollersPerCore*runtime.GOMAXPROCS(0), maxPollers) {
 		if r.sockets > 0 {
 			return nil
 		}

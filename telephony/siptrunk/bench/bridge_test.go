@@ -115,11 +115,11 @@ func window() time.Duration {
 }
 
 func bridged(b *testing.B, calls int, window time.Duration) {
-	// sipgo keeps every answered INVITE for 64*T1 (RFC 6026): 3.2 s, so that the
+	// sipgo keeps every answered INVITE for 64*T1 (RFC 6026): 6.4 s, so that the
 	// figures are those of the call.
-	before := sip.T1
-	sip.SetTimers(50*time.Millisecond, sip.T2, sip.T4)
-	b.Cleanup(func() { sip.SetTimers(before, sip.T2, sip.T4) })
+	t1 := sip.T1
+	sip.SetTimers(100*time.Millisecond, sip.T2, sip.T4)
+	b.Cleanup(func() { sip.SetTimers(t1, sip.T2, sip.T4) })
 
 	f := startFarm(b)
 	e := carry(b, f, calls)
@@ -127,11 +127,13 @@ func bridged(b *testing.B, calls int, window time.Duration) {
 	bridge(b, e, calls)
 	time.Sleep(64*sip.T1 + time.Second)
 
+	f.hush()
+	f.speak()
+	time.Sleep(time.Second)
 	start := measure(true)
-	f.heard()
 	time.Sleep(window)
-	h := f.heard()
 	end := measure(false)
+	h := f.hush()
 	up := measure(true)
 	if h.Calls != 2*calls {
 		b.Fatalf("%d of %d legs are up", h.Calls, 2*calls)
@@ -145,4 +147,34 @@ func bridged(b *testing.B, calls int, window time.Duration) {
 	b.ReportMetric(float64(h.Median.Microseconds())/1000, "ms-delay-p50")
 	b.ReportMetric(float64(h.P99.Microseconds())/1000, "ms-delay-p99")
 	b.ReportMetric(0, "ns/op")
+}
+
+// A host that stands still for 300 ms, twice, while 30 calls talk on: afterwards
+// the delay is what it was, and nothing is lost but what a stall may cost.
+func TestStoppedProcess(t *testing.T) {
+	const calls = 30
+	f := startFarm(t)
+	e := carry(t, f, calls)
+	bridge(t, e, calls)
+	for range 2 {
+		f.stall()
+		time.Sleep(time.Second)
+		during := f.heard()
+		time.Sleep(time.Second)
+		after := f.heard()
+		t.Logf("delay, median and 99th: %s and %s in the stall and the second after it, %s and %s in the next",
+			during.Median, during.P99, after.Median, after.P99)
+		if during.Max < 100*time.Millisecond {
+			t.Errorf("the longest delay is %s: the process did not stand still", during.Max)
+		}
+		if after.Received < calls*2*50/2 {
+			t.Errorf("%d packets in a second, %d were to come", after.Received, calls*2*50)
+		}
+		if after.Median > 40*time.Millisecond {
+			t.Errorf("a second after the stall the delay is %s", after.Median)
+		}
+	}
+	if h := f.hush(); h.Calls != 2*calls {
+		t.Errorf("%d of %d legs are up", h.Calls, 2*calls)
+	}
 }

@@ -98,6 +98,13 @@ func (f *farm) ask(what string) (h heard) {
 // heard returns what came back since the last call.
 func (f *farm) heard() heard { f.tb.Helper(); return f.ask("heard") }
 
+// hush ends the talking and returns what came back since the last call, the
+// last packets included.
+func (f *farm) hush() heard { f.tb.Helper(); return f.ask("hush") }
+
+// speak begins to talk again.
+func (f *farm) speak() { f.tb.Helper(); f.ask("speak") }
+
 // stall stops this process for 300 ms, as a busy host would, while the far ends
 // talk on.
 func (f *farm) stall() { f.tb.Helper(); f.ask("stall") }
@@ -117,6 +124,7 @@ type farmState struct {
 	ends map[string]*end // by Call-ID
 	heard
 	delays []time.Duration
+	hushed bool
 }
 
 func serveFarm(in io.Reader, out io.Writer) error {
@@ -130,7 +138,15 @@ func serveFarm(in io.Reader, out io.Writer) error {
 	go s.answer()
 	go s.speak()
 	for commands := bufio.NewScanner(in); commands.Scan(); {
-		if commands.Text() == "stall" {
+		switch commands.Text() {
+		case "hush", "speak":
+			s.mu.Lock()
+			s.hushed = commands.Text() == "hush"
+			s.mu.Unlock()
+			if s.hushed {
+				time.Sleep(500 * time.Millisecond) // what is on its way
+			}
+		case "stall":
 			parent := os.Getppid()
 			if err := syscall.Kill(parent, syscall.SIGSTOP); err != nil {
 				return err
@@ -278,7 +294,7 @@ func (s *farmState) speak() {
 		time.Sleep(time.Until(due))
 		s.mu.Lock()
 		for _, e := range s.ends {
-			if int(e.ssrc)%slots != round%slots {
+			if s.hushed || int(e.ssrc)%slots != round%slots {
 				continue
 			}
 			e.seq++
