@@ -45,6 +45,9 @@ func carry(tb testing.TB, f *farm, calls int) *siptrunk.Endpoint {
 // bridge places two calls and joins them, calls times over.
 func bridge(tb testing.TB, e *siptrunk.Endpoint, calls int) {
 	tb.Helper()
+	for e.Capacity("trk_1").Free() < 2*calls { // the bucket of calls a second fills
+		time.Sleep(5 * time.Millisecond)
+	}
 	legs := make([]telephony.Leg, 2*calls)
 	var dialing sync.WaitGroup
 	atOnce := make(chan struct{}, 8)
