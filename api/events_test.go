@@ -145,13 +145,17 @@ func TestMetricsCountTheLog(t *testing.T) {
 	h.db.record(placed(1), placed(2),
 		dialer.Event{Campaign: "cmp_1", Fact: dialer.CallConnected{AnswerToAgentMS: 180}},
 		dialer.Event{Campaign: "cmp_1", Fact: dialer.CallAbandoned{Class: "abandoned_msg"}},
-		dialer.Event{Campaign: "cmp_1", Fact: dialer.CallEnded{Outcome: "busy"}})
+		dialer.Event{Campaign: "cmp_1", Fact: dialer.CallEnded{Outcome: "busy", Trunk: "trk_1", MOS: 4.31, AgentMOS: 3.2, Ghost: true}})
 	scrape("dialer_event_seq 6")
 	for _, want := range []string{
 		`dialer_calls_placed_total{campaign="cmp_1",trunk="trk_1"} 2`,
 		`dialer_calls_abandoned_total{campaign="cmp_1",cause="abandoned_msg"} 1`,
 		`dialer_calls_ended_total{campaign="cmp_1",cause="busy"} 1`,
 		`dialer_answer_to_agent_seconds_count{campaign="cmp_1"} 1`,
+		`dialer_calls_ghosted_total{campaign="cmp_1"} 1`,
+		`dialer_call_mos_bucket{trunk="trk_1",le="4.34"} 1`,
+		`dialer_call_mos_bucket{trunk="trk_1",le="4.2"} 0`,
+		`dialer_agent_mos_bucket{campaign="cmp_1",le="3.6"} 1`,
 	} {
 		scrape(want)
 	}

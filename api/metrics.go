@@ -20,7 +20,9 @@ type metrics struct {
 
 	placed, answered, connected, abandoned *prometheus.CounterVec
 	ended, excluded                        *prometheus.CounterVec
+	ghosts                                 *prometheus.CounterVec
 	connectDelay                           *prometheus.HistogramVec
+	mos, agentMOS                          *prometheus.HistogramVec
 	seq                                    prometheus.Gauge
 }
 
@@ -28,7 +30,18 @@ func newMetrics(s *Server) *metrics {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "dialer", Name: name, Help: help}, labels)
 	}
+	quality := func(name, help, label string) *prometheus.HistogramVec {
+		return prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Namespace: "dialer", Name: name, Help: help,
+			// The steps of user satisfaction (ITU-T G.107 Annex B): 4.34 very satisfied,
+			// 4.03 satisfied, 3.6 some and 3.1 many dissatisfied, 2.58 nearly all.
+			Buckets: []float64{1, 2, 2.58, 3.1, 3.6, 3.8, 4.03, 4.2, 4.34, 4.5},
+		}, []string{label})
+	}
 	m := &metrics{
+		ghosts:    counter("calls_ghosted_total", "Attempts answered after we had given them up; the carrier bills them.", "campaign"),
+		mos:       quality("call_mos", "Estimated quality of what came from the person, once a call.", "trunk"),
+		agentMOS:  quality("agent_mos", "Estimated quality of what came from the agent, once a talk.", "campaign"),
 		registry:  prometheus.NewRegistry(),
 		placed:    counter("calls_placed_total", "Attempts committed.", "campaign", "trunk"),
 		answered:  counter("calls_answered_total", "Attempts answered, by whomever.", "campaign"),
@@ -43,8 +56,8 @@ func newMetrics(s *Server) *metrics {
 		}, []string{"campaign"}),
 		seq: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "dialer", Name: "event_seq", Help: "The last event counted."}),
 	}
-	m.registry.MustRegister(m.placed, m.answered, m.connected, m.abandoned, m.ended, m.excluded, m.connectDelay, m.seq,
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), newCrew(s))
+	m.registry.MustRegister(m.placed, m.answered, m.connected, m.abandoned, m.ended, m.excluded, m.connectDelay, m.seq, m.ghosts, m.mos, m.agentMOS,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), newCrew(s), newPlant(s))
 	return m
 }
 
@@ -108,6 +121,17 @@ func (m *metrics) count(e dialer.Event) {
 		m.abandoned.WithLabelValues(c, f.Class).Inc()
 	case dialer.CallEnded:
 		m.ended.WithLabelValues(c, f.Outcome).Inc()
+		if f.Ghost {
+			m.ghosts.WithLabelValues(c).Inc()
+		}
+		if f.MOS > 0 {
+			m.mos.WithLabelValues(string(f.Trunk)).Observe(f.MOS)
+		}
+		if f.AgentMOS > 0 {
+			m.agentMOS.WithLabelValues(c).Observe(f.AgentMOS)
+		}
+	case dialer.CallGhosted:
+		m.ghosts.WithLabelValues(c).Inc()
 	case dialer.LeadExcluded:
 		m.excluded.WithLabelValues(c, f.Rule).Inc()
 	}

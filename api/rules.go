@@ -79,6 +79,7 @@ var rules = map[string]access{
 	"PATCH /v1/agents/{id}":  managers,
 	"DELETE /v1/agents/{id}": managers,
 
+	"GET /v1/agents/{id}/sip":           leaders,
 	"GET /v1/agents/{id}/state":         anyone,
 	"POST /v1/agents/{id}/login":        floor,
 	"POST /v1/agents/{id}/ready":        floor,
@@ -102,6 +103,7 @@ var rules = map[string]access{
 	"GET /v1/calls":                staff,
 	"GET /v1/calls/{id}":           staff,
 	"GET /v1/calls/{id}/events":    staff,
+	"GET /v1/calls/{id}/sip":       leaders,
 	"GET /v1/calls/{id}/recording": {dialer.RoleSupervisor, dialer.RoleCompliance, dialer.RoleAdmin},
 
 	"GET /v1/reports/abandon":       staff,

@@ -21,6 +21,7 @@ import (
 
 	"dialer"
 	"dialer/agents"
+	"dialer/telephony"
 )
 
 // The bounds of requests. Bodies of lists and assets have their own, beside
@@ -46,6 +47,10 @@ type Config struct {
 	// Recordings holds the files that calls name as their recording; nil when
 	// nothing is recorded.
 	Recordings fs.FS
+	// Ladders are the SIP of calls; nil when none is kept.
+	Ladders Ladders
+	// Trunks tells what each trunk can take now; nil tells of none.
+	Trunks func() map[dialer.TrunkID]telephony.Capacity
 	// Checks are asked by /readyz, by name; nil is ready.
 	Checks map[string]func(context.Context) error
 	// SIPRealm is the realm of the registrar, with which the passwords of
@@ -68,6 +73,8 @@ type Server struct {
 	scheduler  Scheduler
 	agents     *agents.Registry
 	recordings fs.FS
+	ladders    Ladders
+	trunksNow  func() map[dialer.TrunkID]telephony.Capacity
 	checks     map[string]func(context.Context) error
 	realm      string
 	origins    []string
@@ -116,6 +123,9 @@ func build(cfg Config) (*Server, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	if cfg.Trunks == nil {
+		cfg.Trunks = func() map[dialer.TrunkID]telephony.Capacity { return nil }
+	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -127,7 +137,7 @@ func build(cfg Config) (*Server, error) {
 	closing, stop := context.WithCancel(context.Background())
 	s := &Server{
 		store: cfg.Store, events: cfg.Events, scheduler: cfg.Scheduler, agents: cfg.Agents,
-		recordings: cfg.Recordings, checks: cfg.Checks, realm: cfg.SIPRealm, origins: cfg.Origins,
+		recordings: cfg.Recordings, ladders: cfg.Ladders, trunksNow: cfg.Trunks, checks: cfg.Checks, realm: cfg.SIPRealm, origins: cfg.Origins,
 		version: cfg.Version, log: cfg.Log, now: cfg.Now,
 		cursors: cursors{key}, limiter: newLimiter(cfg.RateLimit), strangers: newLimiter(wrongKeys), gate: g, sessions: newSessions(),
 		streams: make(chan struct{}, maxStreams),
@@ -192,6 +202,7 @@ func (s *Server) route() {
 		s.routeDNC()
 		s.routeAssets()
 		s.routeCalls()
+		s.routeLadders()
 		s.routeReports()
 		s.routeEvents()
 		s.routeHealth(r)

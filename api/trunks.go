@@ -53,9 +53,26 @@ type TrunkView struct {
 	MediaSources []string       `json:"media_sources"`
 	Disabled     bool           `json:"disabled"`
 	telephony.TrunkOptions
+	Now *TrunkNow `json:"now,omitempty" doc:"How the trunk is this moment, at this process"`
 }
 
-func viewTrunk(t telephony.Trunk) TrunkView {
+// TrunkNow is what a trunk can take.
+type TrunkNow struct {
+	Up    bool   `json:"up"`
+	Why   string `json:"why,omitempty" doc:"Why it is down or full"`
+	InUse int    `json:"channels_in_use"`
+}
+
+// viewTrunk shows a trunk as it is kept, and as it is now.
+func (s *Server) viewTrunk(t telephony.Trunk) TrunkView {
+	v := storedTrunk(t)
+	if c, ok := s.trunksNow()[t.ID]; ok {
+		v.Now = &TrunkNow{c.Up, c.Why, c.InUse}
+	}
+	return v
+}
+
+func storedTrunk(t telephony.Trunk) TrunkView {
 	s := settingsOf(t)
 	return TrunkView{
 		ID: t.ID, Name: s.Name, Address: s.Address, Username: s.Username, HasPassword: s.Password != "",
@@ -126,7 +143,7 @@ func (s *Server) routeTrunks() {
 		}
 		out := Page[TrunkView]{Items: make([]TrunkView, 0, len(all))}
 		for _, t := range all {
-			out.Items = append(out.Items, viewTrunk(t))
+			out.Items = append(out.Items, s.viewTrunk(t))
 		}
 		return &bodyOf[Page[TrunkView]]{out}, nil
 	})
@@ -142,7 +159,7 @@ func (s *Server) routeTrunks() {
 			return nil, err
 		}
 		s.scheduler.Wake()
-		return &created[TrunkView]{Location: "/v1/trunks/" + string(t.ID), Body: viewTrunk(t)}, nil
+		return &created[TrunkView]{Location: "/v1/trunks/" + string(t.ID), Body: s.viewTrunk(t)}, nil
 	})
 	route(s, huma.Operation{
 		OperationID: "get-trunk", Method: http.MethodGet, Path: "/v1/trunks/{id}", Summary: "Get a trunk", Tags: tags,
@@ -151,7 +168,7 @@ func (s *Server) routeTrunks() {
 		if err != nil {
 			return nil, err
 		}
-		return tagTrunk(t, version), nil
+		return s.tagTrunk(t, version), nil
 	})
 	route(s, huma.Operation{
 		OperationID: "change-trunk", Method: http.MethodPatch, Path: "/v1/trunks/{id}", Summary: "Change a trunk", Tags: tags,
@@ -165,8 +182,8 @@ func (s *Server) routeTrunks() {
 	})
 }
 
-func tagTrunk(t telephony.Trunk, version int) *tagged[TrunkView] {
-	v := viewTrunk(t)
+func (s *Server) tagTrunk(t telephony.Trunk, version int) *tagged[TrunkView] {
+	v := s.viewTrunk(t)
 	v.Version = version
 	return &tagged[TrunkView]{ETag: etag(version), Body: v}
 }
@@ -210,5 +227,5 @@ func (s *Server) tagged(ctx context.Context, id dialer.TrunkID) (*tagged[TrunkVi
 	if err != nil {
 		return nil, err
 	}
-	return tagTrunk(t, version), nil
+	return s.tagTrunk(t, version), nil
 }

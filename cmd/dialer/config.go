@@ -60,6 +60,8 @@ type SIPConfig struct {
 	NoResponse time.Duration `yaml:"no_response"`
 	// MediaTimeout ends a call on which no RTP came for so long.
 	MediaTimeout time.Duration `yaml:"media_timeout"`
+	// LadderKeep is how long the SIP of calls is kept; 0 keeps none.
+	LadderKeep time.Duration `yaml:"ladder_keep"`
 }
 
 // TLSConfig is SIP over TLS; without a certificate nothing listens.
@@ -105,7 +107,7 @@ func DefaultConfig() Config {
 		HTTP:    HTTPConfig{Listen: "127.0.0.1:8080"},
 		SIP: SIPConfig{
 			Listen: "0.0.0.0:5060", TCP: true, TLS: TLSConfig{Listen: "0.0.0.0:5061"}, RTPPorts: "20000-29999", Realm: "dialer",
-			NoResponse: 4 * time.Second, MediaTimeout: 10 * time.Second,
+			NoResponse: 4 * time.Second, MediaTimeout: 10 * time.Second, LadderKeep: 72 * time.Hour,
 		},
 		Log: LogConfig{Level: "info", Format: "text"},
 	}
@@ -205,6 +207,9 @@ func (c Config) Validate() []Problem {
 	}
 	if c.SIP.MediaTimeout < 2*time.Second {
 		add("sip.media_timeout", "use 5s to 30s", "%s is under 2s", c.SIP.MediaTimeout)
+	}
+	if k := c.SIP.LadderKeep; k != 0 && (k < time.Minute || k > 90*24*time.Hour) {
+		add("sip.ladder_keep", "use 1m to 2160h, or 0 to keep none", "%s is too short or too long", k)
 	}
 	if _, err := logLevel(c.Log.Level); err != nil {
 		add("log.level", "use debug, info, warn or error", "%q is not a level", c.Log.Level)

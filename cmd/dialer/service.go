@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"dialer"
@@ -20,6 +21,7 @@ import (
 	"dialer/compliance"
 	"dialer/postgres"
 	"dialer/telephony"
+	"dialer/telephony/ladder"
 	"dialer/telephony/recording"
 	"dialer/telephony/siptrunk"
 )
@@ -34,10 +36,12 @@ type service struct {
 	scheduler *campaign.Scheduler
 	api       *api.Server
 	recorder  *recording.Recorder
+	ladders   *ladder.Recorder // nil when no SIP is kept
 	listener  net.Listener
 	httpAddr  string
 	draining  chan struct{} // closed by the first signal
 	trunks    chan struct{} // capacity 1: a trunk was changed
+	trunkIDs  atomic.Pointer[[]dialer.TrunkID]
 }
 
 // openService opens the database, brings its schema up to date and takes every
@@ -100,6 +104,10 @@ func (s *service) openTelephony(ctx context.Context) error {
 	}
 	c.Credentials, c.Bindings = s.db.SIPCredentials, bindings{s.db.DB}
 	c.OnGhost = s.db.MarkGhost // it then counts as abandoned
+	if keep := s.cfg.SIP.LadderKeep; keep > 0 {
+		s.ladders = ladder.New(s.db.DB, keep, s.log)
+		c.OnMessage = s.ladders.Hear
+	}
 	if s.sip, err = siptrunk.New(c); err != nil {
 		return fmt.Errorf("SIP on %s: %w", listen, err)
 	}
@@ -148,7 +156,21 @@ func (s *service) loadTrunks(ctx context.Context) error {
 		return err
 	}
 	s.sip.SetTrunks(trunks)
+	ids := make([]dialer.TrunkID, len(trunks))
+	for i, t := range trunks {
+		ids[i] = t.ID
+	}
+	s.trunkIDs.Store(&ids)
 	return nil
+}
+
+// capacities tells what each trunk can take now.
+func (s *service) capacities() map[dialer.TrunkID]telephony.Capacity {
+	all := map[dialer.TrunkID]telephony.Capacity{}
+	for _, id := range *s.trunkIDs.Load() {
+		all[id] = s.sip.Capacity(id)
+	}
+	return all
 }
 
 // Wake is called by the API when a campaign or a trunk was changed.
@@ -179,8 +201,13 @@ func (s *service) followTrunks(ctx context.Context) error {
 }
 
 func (s *service) openAPI() error {
+	var ladders api.Ladders // nil, and no nil *ladder.Recorder
+	if s.ladders != nil {
+		ladders = s.ladders
+	}
 	var err error
 	s.api, err = api.New(api.Config{
+		Ladders: ladders, Trunks: s.capacities,
 		Store: s.db.DB, Events: s.db, Scheduler: schedulerOf{s.scheduler, s.Wake}, Agents: s.registry,
 		Recordings: os.DirFS(s.cfg.recordings()), SIPRealm: s.cfg.SIP.Realm, Origins: hosts(s.cfg.HTTP.Origins),
 		Version: version(), Log: s.log,
@@ -236,6 +263,13 @@ func (s *service) run(ctx context.Context, stop <-chan struct{}) error {
 	defer s.close()
 	// Parts end in the reverse order of their start: calls, desks, SIP, books.
 	books := s.start("database", s.db.Run)
+	ladders := s.start("SIP ladders", func(ctx context.Context) error {
+		if s.ladders == nil {
+			<-ctx.Done()
+			return nil
+		}
+		return s.ladders.Run(ctx)
+	})
 	sip := s.start("sip", s.sip.Run)
 	desks := s.start("agents", s.registry.Run)
 	trunks := s.start("trunks", s.followTrunks)
@@ -260,7 +294,7 @@ func (s *service) run(ctx context.Context, stop <-chan struct{}) error {
 	select {
 	case <-stop:
 	case <-ctx.Done():
-	case failed = <-firstEnd(books, sip, desks, trunks, metrics, calls, web):
+	case failed = <-firstEnd(books, ladders, sip, desks, trunks, metrics, calls, web):
 	}
 	close(s.draining)
 	s.log.Info("shutting down: no new calls; talks go on", "drain", s.cfg.Drain)
@@ -276,7 +310,7 @@ func (s *service) run(ctx context.Context, stop <-chan struct{}) error {
 	case <-ctx.Done():
 	}
 	s.scheduler.Close(nil)
-	for _, p := range []*part{calls, web, metrics, trunks, desks, sip, books} {
+	for _, p := range []*part{calls, web, metrics, trunks, desks, sip, ladders, books} {
 		p.end()
 		if p.err != nil {
 			failed = errors.Join(failed, fmt.Errorf("%s: %w", p.name, p.err))

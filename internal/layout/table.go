@@ -55,6 +55,7 @@ var table = map[string]folder{
 		own:     []string{".", "telephony", "telephony/media", "telephony/siptrunk"},
 		foreign: []string{sipgo, diago, pion},
 	},
+	"telephony/ladder":    {own: []string{".", "telephony"}},
 	"telephony/simtrunk":  {own: []string{".", "telephony"}},
 	"telephony/recording": {own: []string{".", "telephony"}},
 

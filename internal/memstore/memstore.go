@@ -18,6 +18,7 @@ import (
 
 	"dialer"
 	"dialer/campaign"
+	"dialer/telephony"
 )
 
 var (
@@ -43,6 +44,7 @@ type Store struct {
 	events    []dialer.Event
 	grown     chan struct{} // closed when events were added
 	dropped   []string
+	ladders   []telephony.Ladder
 }
 
 type dncEntry struct {

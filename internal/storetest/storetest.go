@@ -28,6 +28,10 @@ type Store interface {
 	GetCall(ctx context.Context, id dialer.CallID) (campaign.Call, error)
 	MarkGhost(call dialer.CallID, at time.Time)
 	Lead(id dialer.LeadID) campaign.Lead
+	SaveLadders(ctx context.Context, parts []telephony.Ladder) error
+	Ladders(ctx context.Context, call dialer.CallID) ([]telephony.Ladder, error)
+	StationLadders(ctx context.Context, station string, limit int) ([]telephony.Ladder, error)
+	PruneLadders(ctx context.Context, before time.Time) error
 	// Flush waits for what was queued.
 	Flush(ctx context.Context) error
 	// Restart is the death of the process and the next start.
@@ -62,6 +66,7 @@ func Run(t *testing.T, open func(t *testing.T) Store) {
 		{"Tally", tally},
 		{"TallyIsARecount", tallyIsARecount},
 		{"CampaignState", campaignState},
+		{"Ladders", ladders},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

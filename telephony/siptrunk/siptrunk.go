@@ -87,14 +87,9 @@ type Config struct {
 	second time.Duration // of keep-alive and registrations; tests shorten it
 }
 
-// A Message is one SIP message as it is on the wire.
-type Message struct {
-	Sent          bool
-	Transport     telephony.Transport
-	Local, Remote netip.AddrPort
-	At            time.Time
-	Data          []byte // only until OnMessage returns
-}
+// A Message is one SIP message as it is on the wire; its Data is there only until
+// OnMessage returns.
+type Message = telephony.SIPMessage
 
 // DefaultConfig listens on 0.0.0.0:5080, with a certificate also on port 5061,
 // and uses the ports 20000 to 29999.
