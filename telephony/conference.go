@@ -3,6 +3,7 @@ package telephony
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -47,7 +48,7 @@ type Conference struct {
 	members []*Member // in the order of their joining
 	clips   []*announcement
 	over    bool
-	reading sync.WaitGroup
+	staying sync.WaitGroup // the members
 
 	heard []heard // of this tick; Run's own
 }
@@ -61,7 +62,7 @@ type Member struct {
 	held       bool
 	present    bool
 	buffer     mix.Buffer
-	stop       context.CancelFunc // of its reader
+	unhook     func() // ends what fills the buffer; nil before that has begun
 	left       chan struct{}
 }
 
@@ -118,7 +119,7 @@ func (c *Conference) end() {
 	for _, m := range members {
 		m.Leave()
 	}
-	c.reading.Wait()
+	c.staying.Wait()
 }
 
 // tick mixes one frame and sends it.
@@ -153,6 +154,22 @@ func (c *Conference) tick() {
 // leaves; nobody else may. It fails with ErrConferenceOver, or with a Conflict
 // when the conference is full.
 func (c *Conference) Join(leg Leg, role Role) (*Member, error) {
+	m, err := c.add(leg, role)
+	if err != nil {
+		return nil, err
+	}
+	unhook := m.hook()
+	c.mu.Lock()
+	m.unhook = unhook
+	gone := !m.present
+	c.mu.Unlock()
+	if gone {
+		unhook()
+	}
+	return m, nil
+}
+
+func (c *Conference) add(leg Leg, role Role) (*Member, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.over {
@@ -162,30 +179,30 @@ func (c *Conference) Join(leg Leg, role Role) (*Member, error) {
 	if !ok {
 		return nil, dialer.Errorf(dialer.Conflict, "the conference is full: it takes %d parties", mix.MaxParties)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	m := &Member{conference: c, leg: leg, id: id, role: role, present: true, stop: cancel, left: make(chan struct{})}
+	m := &Member{conference: c, leg: leg, id: id, role: role, present: true, left: make(chan struct{})}
 	c.members = append(c.members, m)
+	c.staying.Add(1)
 	c.connect(m)
-	c.reading.Go(func() { m.read(ctx) })
 	return m, nil
 }
 
-// drop takes a member out without waiting for its reader.
+// drop takes a member out without waiting until nothing more is read from it.
 func (c *Conference) drop(m *Member) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	m.stop()
 	if !m.present {
+		c.mu.Unlock()
 		return
 	}
 	m.present = false
-	for i, other := range c.members {
-		if other == m {
-			c.members = append(c.members[:i:i], c.members[i+1:]...)
-			break
-		}
-	}
+	i := slices.Index(c.members, m)
+	c.members = slices.Concat(c.members[:i], c.members[i+1:])
 	c.mixer.Remove(m.id)
+	unhook := m.unhook
+	c.mu.Unlock()
+	// Not under the lock: a packet that comes in this moment waits for it.
+	if unhook != nil {
+		unhook()
+	}
 }
 
 // connect sets the gains between a member and the others by their roles.
@@ -204,23 +221,45 @@ func (m *Member) gain(from *Member) int {
 	return mix.Unity
 }
 
-// read fills the play-out buffer.
+// hook begins to fill the play-out buffer.
+func (m *Member) hook() (unhook func()) {
+	if a, ok := m.leg.(Arriver); ok {
+		stop := a.Arrivals(m.put)
+		return func() {
+			stop()
+			m.gone()
+		}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	go m.read(ctx)
+	return cancel
+}
+
 func (m *Member) read(ctx context.Context) {
-	c := m.conference
-	defer close(m.left)
-	defer c.drop(m)
+	defer m.gone()
+	defer m.conference.drop(m)
 	for {
 		f, err := m.leg.ReadFrame(ctx)
 		if err != nil {
 			return // it has left, or its leg has ended
 		}
-		if f.Lost {
-			continue // the buffer sees that it is missing
+		if !f.Lost { // the buffer sees what is missing
+			m.put(f.Samples[:], f.Offset)
 		}
-		c.mu.Lock()
-		m.buffer.Put(f.Samples[:], f.Offset, time.Since(c.began))
-		c.mu.Unlock()
 	}
+}
+
+func (m *Member) put(samples []int16, at time.Duration) {
+	c := m.conference
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	m.buffer.Put(samples, at, time.Since(c.began))
+}
+
+// gone says that nothing more is read from the leg.
+func (m *Member) gone() {
+	close(m.left)
+	m.conference.staying.Done()
 }
 
 // Leave takes the member out. It is idempotent; one more frame may be on its way

@@ -5,7 +5,7 @@
 // Entry points: Carrier.Dial, Stations.Ring, Bridge, Join, Play, Talk, Conference.
 // Goroutines: Bridge and Play run in their caller's; a Leg owns its own. Join has
 // two where the legs cannot pass packets straight, until they are parted. A
-// Conference has a reader for each member until it leaves; a Talk, while it is
+// Conference has a reader for each member that is no Arriver; a Talk, while it is
 // supervised, its conference and a watcher for each supervisor, until End.
 package telephony
 
@@ -139,6 +139,17 @@ type Holder interface {
 // when the transfer is decided; the leg is then over, or as it was.
 type Referrer interface {
 	Refer(ctx context.Context, to string) error
+}
+
+// An Arriver is a Leg that hands over what it hears as it arrives, to somebody
+// who has a play-out buffer: a Conference. ReadFrame waits for packets that may
+// yet come, which is a delay of its own.
+type Arriver interface {
+	// Arrivals makes f hear the audio of each packet in the order of arrival, lost
+	// and late ones and copies as they are, until stop. at is its media time and
+	// counts from anywhere. f is called by one goroutine at a time; it must not
+	// block, nor call the leg, nor keep samples.
+	Arrivals(f func(samples []int16, at time.Duration)) (stop func())
 }
 
 // A Digit is one key press.

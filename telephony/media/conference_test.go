@@ -18,6 +18,8 @@ func (l callLeg) Relay(to telephony.Leg) (stop func(), ok bool) {
 	return l.s.Relay(to.(callLeg).s), true
 }
 
+func (l callLeg) Arrivals(f func([]int16, time.Duration)) (stop func()) { return l.s.Arrivals(f) }
+
 // say makes a phone say a tone, a frame each 20 ms, until the test ends.
 func say(t *testing.T, s *Session, hz float64) {
 	ctx, cancel := context.WithCancel(context.Background())

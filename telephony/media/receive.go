@@ -82,6 +82,7 @@ type inbound struct {
 	queue     [queueFrames]telephony.Frame
 	head, n   int
 	relayTo   *Session
+	arrivals  *arrivals // nil when nobody hears packets as they come
 }
 
 func (in *inbound) init(s *Session) {
@@ -155,7 +156,11 @@ func (s *Session) take(datagram []byte, from netip.AddrPort, now time.Time) {
 	if to != nil {
 		to.out.forward(s, in.stream.generation, p, now)
 	}
-	if to == nil || s.taps.any() || to.taps.any() {
+	direct := to == nil && in.arrivals != nil
+	if direct {
+		in.arrivals.take(p, in.stream.generation, now.Sub(s.opened))
+	}
+	if to == nil && !direct || s.taps.any() || to != nil && to.taps.any() {
 		in.assembler.push(p, now)
 	} else {
 		// Nobody listens to samples. Whoever does next starts afresh.

@@ -46,6 +46,7 @@ type Leg struct {
 var (
 	_ telephony.Leg       = (*Leg)(nil)
 	_ telephony.Relayer   = (*Leg)(nil)
+	_ telephony.Arriver   = (*Leg)(nil)
 	_ telephony.KeySender = (*Leg)(nil)
 	_ telephony.Holder    = (*Leg)(nil)
 	_ telephony.Referrer  = (*Leg)(nil)
@@ -168,6 +169,11 @@ func (l *Leg) Relay(to telephony.Leg) (stop func(), ok bool) {
 		return nil, false
 	}
 	return l.session.Relay(other.session), true
+}
+
+// Arrivals makes f hear each packet's audio as it comes, until stop.
+func (l *Leg) Arrivals(f func(samples []int16, at time.Duration)) (stop func()) {
+	return l.session.Arrivals(f)
 }
 
 // Done is closed when either side has hung up.
