@@ -124,7 +124,7 @@ func TestRFC4475OverStreams(t *testing.T) {
 				}
 				stranger := connect(t, "127.14.75.4", at, secure)
 				_, _ = io.WriteString(stranger, text)
-				if m, err := stranger.next(5 * time.Second); m != nil {
+				if m, err := stranger.next(wait); m != nil {
 					t.Errorf("a stranger's %s was answered: %s", c.file, m.start)
 				} else if errors.Is(err, os.ErrDeadlineExceeded) && !slices.Contains(endless, c.file) {
 					t.Errorf("a stranger's connection stays after %s", c.file)
