@@ -38,7 +38,8 @@ type conns struct {
 	peers   map[route]*stream
 	dialing map[route]*dialing
 	closed  bool
-	work    sync.WaitGroup
+	closing chan struct{}
+	work    tasks
 }
 
 // A route is the way to a peer.
@@ -79,6 +80,7 @@ func newConns(e *Endpoint, g *guard) *conns {
 		hosts:     map[netip.Addr]tally{},
 		peers:     map[route]*stream{},
 		dialing:   map[route]*dialing{},
+		closing:   make(chan struct{}),
 	}
 	for _, t := range []telephony.Transport{telephony.TCP, telephony.TLS} {
 		c.feeds[t] = &feed{addr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.IPv4Unspecified(), 0)), in: make(chan net.Conn), closed: make(chan struct{})}
@@ -118,18 +120,23 @@ func (c *conns) port(t telephony.Transport) int {
 // run serves until the connections are closed.
 func (c *conns) run() {
 	for t, l := range c.listeners {
-		c.work.Go(func() { c.accept(t, l) })
+		c.spawn(func() { c.accept(t, l) })
 	}
 	tl := c.e.ua.TransportLayer()
-	c.work.Go(func() { _ = tl.ServeTCP(c.feeds[telephony.TCP]) }) // ends when the feed does
-	c.work.Go(func() { _ = tl.ServeTLS(c.feeds[telephony.TLS]) })
-	c.work.Wait()
+	c.spawn(func() { _ = tl.ServeTCP(c.feeds[telephony.TCP]) }) // ends when the feed does
+	c.spawn(func() { _ = tl.ServeTLS(c.feeds[telephony.TLS]) })
+	<-c.closing
+	<-c.work.idle()
 }
 
 // close ends everything that run started.
 func (c *conns) close() {
 	c.mu.Lock()
-	c.closed = true
+	if !c.closed {
+		c.closed = true
+		close(c.closing)
+		c.work.close()
+	}
 	var open []*stream
 	for s := range c.open {
 		open = append(open, s)
@@ -271,15 +278,14 @@ func (c *conns) serve(s *stream) {
 
 // spawn runs f in a goroutine that run waits for.
 func (c *conns) spawn(f func()) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
+	if !c.work.add(false) {
 		return false
 	}
-	c.work.Go(func() {
+	go func() {
+		defer c.work.done()
 		defer c.e.survive("a SIP connection")
 		f()
-	})
+	}()
 	return true
 }
 

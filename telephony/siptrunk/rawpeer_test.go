@@ -27,6 +27,7 @@ const patience = 8 * time.Second
 type rawPeer struct {
 	t     *testing.T
 	conn  *net.UDPConn
+	on    *rawListener // instead of conn, for TCP and TLS
 	in    chan *rawMessage
 	serve atomic.Pointer[func(m *rawMessage)]
 }
@@ -133,9 +134,33 @@ func (m *rawMessage) status() string {
 	return ""
 }
 
-func (p *rawPeer) addr() netip.AddrPort { return p.conn.LocalAddr().(*net.UDPAddr).AddrPort() }
+func (p *rawPeer) addr() netip.AddrPort {
+	if p.on != nil {
+		return addrPort(p.on.Addr())
+	}
+	return p.conn.LocalAddr().(*net.UDPAddr).AddrPort()
+}
+
+// via is the transport in Via, param that of a URI.
+func (p *rawPeer) via() string {
+	if p.on != nil {
+		return p.on.via
+	}
+	return "UDP"
+}
+
+func (p *rawPeer) param() string {
+	if p.on != nil {
+		return ";transport=" + strings.ToLower(p.on.via)
+	}
+	return ""
+}
 
 func (p *rawPeer) send(to netip.AddrPort, text string) {
+	if p.on != nil {
+		p.on.send(p.t, to, text)
+		return
+	}
 	if _, err := p.conn.WriteToUDPAddrPort([]byte(text), to); err != nil && !errors.Is(err, net.ErrClosed) {
 		p.t.Errorf("send: %v", err)
 	}
@@ -198,7 +223,7 @@ func (p *rawPeer) reply(req *rawMessage, r reply) {
 	if req.method() == "INVITE" && r.tag != "" {
 		contact := r.contact
 		if contact == "" {
-			contact = "<sip:callee@" + p.addr().String() + ">"
+			contact = "<sip:callee@" + p.addr().String() + p.param() + ">"
 		}
 		fmt.Fprintf(&b, "Contact: %s\r\n", contact)
 	}
@@ -220,9 +245,9 @@ func (p *rawPeer) request(method string, invite *rawMessage, tag string, cseq in
 	var b strings.Builder
 	contact := strings.Trim(invite.get("Contact"), "<>")
 	fmt.Fprintf(&b, "%s %s SIP/2.0\r\n", method, contact)
-	fmt.Fprintf(&b, "Via: SIP/2.0/UDP %s;branch=z9hG4bK-%s-%d-%s;rport\r\nMax-Forwards: 70\r\n", p.addr(), method, cseq, newTag())
+	fmt.Fprintf(&b, "Via: SIP/2.0/%s %s;branch=z9hG4bK-%s-%d-%s;rport\r\nMax-Forwards: 70\r\n", p.via(), p.addr(), method, cseq, newTag())
 	fmt.Fprintf(&b, "From: %s;tag=%s\r\nTo: %s\r\n", invite.get("To"), tag, invite.get("From"))
-	fmt.Fprintf(&b, "Call-ID: %s\r\nCSeq: %d %s\r\nContact: <sip:callee@%s>\r\n", invite.get("Call-ID"), cseq, method, p.addr())
+	fmt.Fprintf(&b, "Call-ID: %s\r\nCSeq: %d %s\r\nContact: <sip:callee@%s%s>\r\n", invite.get("Call-ID"), cseq, method, p.addr(), p.param())
 	for _, h := range headers {
 		b.WriteString(h + "\r\n")
 	}
@@ -251,6 +276,13 @@ func testTrunk(p *rawPeer) telephony.Trunk {
 // startEndpoint runs an endpoint until the test ends.
 func startEndpoint(t *testing.T, change func(*Config), trunks ...telephony.Trunk) *Endpoint {
 	t.Helper()
+	e := newEndpoint(t, change, trunks...)
+	runEndpoint(t, e)
+	return e
+}
+
+func newEndpoint(t *testing.T, change func(*Config), trunks ...telephony.Trunk) *Endpoint {
+	t.Helper()
 	cfg := DefaultConfig()
 	cfg.Listen = netip.MustParseAddrPort("127.0.0.1:0")
 	cfg.RTPLow, cfg.RTPHigh = 20000, 25999
@@ -263,10 +295,17 @@ func startEndpoint(t *testing.T, change func(*Config), trunks ...telephony.Trunk
 		t.Fatal(err)
 	}
 	e.SetTrunks(trunks)
+	return e
+}
+
+// runEndpoint runs it until the test ends, or until the returned function is
+// called, which waits for its end.
+func runEndpoint(t *testing.T, e *Endpoint) (stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- e.Run(ctx) }()
-	t.Cleanup(func() {
+	stop = sync.OnceFunc(func() {
 		cancel()
 		select {
 		case err := <-ended:
@@ -277,7 +316,8 @@ func startEndpoint(t *testing.T, change func(*Config), trunks ...telephony.Trunk
 			t.Error("Run did not end")
 		}
 	})
-	return e
+	t.Cleanup(stop)
+	return stop
 }
 
 type testWriter struct{ t *testing.T }

@@ -1,0 +1,638 @@
+package siptrunk
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os/exec"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+	"go.uber.org/goleak"
+
+	"dialer/telephony"
+)
+
+// overStreams runs a test over TCP and over TLS.
+func overStreams(t *testing.T, test func(t *testing.T, w tlsWorld, p *rawPeer)) {
+	t.Run("tcp", func(t *testing.T) { test(t, newTLSWorld(t), newStreamPeer(t, nil)) })
+	t.Run("tls", func(t *testing.T) {
+		w := newTLSWorld(t)
+		test(t, w, newStreamPeer(t, w.server("127.0.0.1", time.Now().Add(time.Hour))))
+	})
+}
+
+// TestCallOverStreams: a call's messages say how they travel and share one
+// connection, and so does the next call.
+func TestCallOverStreams(t *testing.T) {
+	overStreams(t, func(t *testing.T, w tlsWorld, p *rawPeer) {
+		e := startEndpoint(t, w.listening, w.trunk(p))
+		port := map[string]uint16{"TCP": e.Addr().Port(), "TLS": e.TLSAddr().Port()}[p.via()]
+		us := fmt.Sprintf("127.0.0.1:%d", port)
+		for range 2 {
+			c := upOn(t, e, p)
+			m := c.invite
+			if !strings.HasPrefix(m.get("Via"), "SIP/2.0/"+p.via()+" "+us+";") || m.get("Contact") != "<sip:dialer@"+us+p.param()+">" ||
+				!strings.HasSuffix(m.uri(), p.param()) {
+				t.Errorf("INVITE to %s: Via %s, Contact %s", m.uri(), m.get("Via"), m.get("Contact"))
+			}
+			p.request("INVITE", m, "a1", 1, sdp(someSDPPort), sdpType)
+			if ok := p.expect("200"); ok.from != m.from {
+				t.Errorf("the answer comes by another connection")
+			}
+			p.request("ACK", m, "a1", 1, "")
+			c.leg.Hangup(telephony.CauseNormal)
+			bye := p.expect("BYE")
+			if bye.from != m.from || !strings.HasPrefix(bye.get("Via"), "SIP/2.0/"+p.via()+" "+us+";") {
+				t.Errorf("BYE from %s, INVITE from %s: Via %s", bye.from, m.from, bye.get("Via"))
+			}
+			p.ok(bye)
+			awaitDone(t, c.leg)
+		}
+		p.connected()
+		if n := len(p.on.accepted); n != 0 {
+			t.Errorf("%d connections too many", n)
+		}
+	})
+}
+
+// Without a listener the address in Contact is that of the connection, and the
+// peer may use it the other way.
+func TestCallWithoutListener(t *testing.T) {
+	overStreams(t, func(t *testing.T, w tlsWorld, p *rawPeer) {
+		e := startEndpoint(t, func(c *Config) { c.TCP = false }, w.trunk(p))
+		c := upOn(t, e, p)
+		if want := "<sip:dialer@" + c.invite.from.String() + p.param() + ">"; c.invite.get("Contact") != want {
+			t.Errorf("Contact is %s, want %s", c.invite.get("Contact"), want)
+		}
+		c.end(t, 1)
+	})
+}
+
+func TestLargeInviteOverTCP(t *testing.T) {
+	p := newStreamPeer(t, nil)
+	e := startEndpoint(t, nil, newTLSWorld(t).trunk(p))
+	inv := invite()
+	inv.Headers = map[string]string{}
+	for i := range 20 {
+		inv.Headers[fmt.Sprint("X-Large-", i)] = strings.Repeat("x", 1000)
+	}
+	d := dial(t, t.Context(), e, inv)
+	m := p.expect("INVITE")
+	if len(m.get("X-Large-19")) != 1000 || m.body == "" {
+		t.Error("the INVITE did not come whole")
+	}
+	p.reply(m, reply{status: "486 Busy Here", tag: "x"})
+	d.failed()
+}
+
+// TestLostConnectionInMidCall: the loss is told, and BYE opens the connection
+// again.
+func TestLostConnectionInMidCall(t *testing.T) {
+	overStreams(t, func(t *testing.T, w tlsWorld, p *rawPeer) {
+		e := newEndpoint(t, w.listening, w.trunk(p))
+		lost := make(chan route, 1)
+		e.onLost = func(r route) { lost <- r }
+		runEndpoint(t, e)
+		c := upOn(t, e, p)
+		p.connected()
+		p.on.drop()
+		select {
+		case r := <-lost:
+			if r != (route{w.trunk(p).Transport, p.addr()}) {
+				t.Errorf("lost %v", r)
+			}
+		case <-time.After(patience):
+			t.Fatal("the loss was not told")
+		}
+		select {
+		case <-c.leg.Done():
+			t.Fatal("the call ended with its connection")
+		default:
+		}
+		c.leg.Hangup(telephony.CauseNormal)
+		bye := p.expect("BYE")
+		if bye.from == c.invite.from {
+			t.Error("BYE came by the old connection")
+		}
+		p.ok(bye)
+		awaitDone(t, c.leg)
+		awaitFree(t, e)
+	})
+}
+
+// A BYE whose connection is lost before its answer is sent once more.
+func TestRequestOnLostConnectionIsRepeated(t *testing.T) {
+	p := newStreamPeer(t, nil)
+	e := startEndpoint(t, nil, newTLSWorld(t).trunk(p))
+	c := upOn(t, e, p)
+	c.leg.Hangup(telephony.CauseNormal)
+	first := p.expect("BYE")
+	p.on.drop()
+	again := p.expect("BYE")
+	if again.from == first.from || again.cseq() != first.cseq() || again.get("Via") != first.get("Via") {
+		t.Errorf("first BYE %v, then %v", first, again)
+	}
+	p.ok(again)
+	awaitDone(t, c.leg)
+}
+
+// An INVITE whose connection is lost: nothing heard of it, it has failed at once;
+// ringing, the answer may come over a connection from the peer.
+func TestInviteOnLostConnection(t *testing.T) {
+	p := newStreamPeer(t, nil)
+	e := newEndpoint(t, func(c *Config) { c.NoResponse = time.Minute }, newTLSWorld(t).trunk(p))
+	lost := make(chan route, 2)
+	e.onLost = func(r route) { lost <- r }
+	runEndpoint(t, e)
+	d := dial(t, t.Context(), e, invite())
+	p.expect("INVITE")
+	p.on.drop()
+	if err := d.failed(); err.Cause != telephony.CauseUnreachable || !strings.Contains(err.Reason, "lost") {
+		t.Errorf("got %+v", err)
+	}
+	<-lost
+	rings := make(chan struct{})
+	inv := invite()
+	inv.OnProgress = func(telephony.Progress) { close(rings) }
+	d = dial(t, t.Context(), e, inv)
+	m := p.expect("INVITE")
+	p.reply(m, reply{status: "180 Ringing", tag: "a1"})
+	<-rings
+	p.on.drop()
+	<-lost
+	p.connect("127.0.0.1", e.Addr(), nil)
+	m.from = e.Addr()
+	p.reply(m, reply{status: "200 OK", tag: "a1", body: sdp(someSDPPort)})
+	leg := d.answered()
+	p.expect("ACK")
+	p.request("BYE", m, "a1", 1, "")
+	awaitDone(t, leg)
+}
+
+// TestWrongCertificates: a peer that cannot prove who it is gets nothing of us,
+// and the call says why.
+func TestWrongCertificates(t *testing.T) {
+	w, other := newTLSWorld(t), newTLSWorld(t)
+	soon := time.Now().Add(time.Hour)
+	plain := newStreamPeer(t, nil)
+	plain.on.via = "TLS"
+	go func() { // what is no TLS at all
+		for conn := range plain.on.accepted {
+			conn.Write([]byte("SIP/2.0 400 Bad Request\r\n\r\n"))
+		}
+	}()
+	t.Cleanup(func() { close(plain.on.accepted) })
+	for name, c := range map[string]struct {
+		peer  *rawPeer
+		trunk func(*telephony.Trunk)
+		want  string
+	}{
+		"of another authority": {newStreamPeer(t, other.server("127.0.0.1", soon)), nil, "not signed by the trunk's ca"},
+		"of an unknown authority": {newStreamPeer(t, other.server("127.0.0.1", soon)), func(tr *telephony.Trunk) { tr.CA = "" },
+			"give the trunk its ca"},
+		"of another address": {newStreamPeer(t, w.server("127.0.0.2", soon)), nil, "give the trunk its server_name"},
+		"of another name": {newStreamPeer(t, w.server("sip.example.net", soon)), func(tr *telephony.Trunk) { tr.ServerName = "sip.example.com" },
+			`not for "sip.example.com"`},
+		"expired":        {newStreamPeer(t, w.server("127.0.0.1", time.Now().Add(-time.Minute))), nil, "expired"},
+		"no certificate": {plain, nil, "no TLS with"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tr := w.trunk(c.peer)
+			if c.trunk != nil {
+				c.trunk(&tr)
+			}
+			e := startEndpoint(t, nil, tr)
+			err := dial(t, t.Context(), e, invite()).failed()
+			if err.Cause != telephony.CauseUnreachable || !strings.Contains(err.Reason, c.want) {
+				t.Errorf("got %+v", err)
+			}
+			c.peer.silent("INVITE", 20*time.Millisecond)
+		})
+	}
+	t.Run("of the right name", func(t *testing.T) {
+		p := newStreamPeer(t, w.server("sip.example.net", soon))
+		tr := w.trunk(p)
+		tr.ServerName = "sip.example.net"
+		upOn(t, startEndpoint(t, nil, tr), p).end(t, 1)
+	})
+}
+
+// A certificate of ours is shown to peers that ask for one.
+func TestClientCertificate(t *testing.T) {
+	w := newTLSWorld(t)
+	settings := w.server("127.0.0.1", time.Now().Add(time.Hour))
+	settings.ClientAuth = tls.RequireAnyClientCert
+	p := newStreamPeer(t, settings)
+	e := startEndpoint(t, w.listening, w.trunk(p))
+	upOn(t, e, p).end(t, 1)
+	conn := p.connected().(*tls.Conn)
+	if shown := conn.ConnectionState().PeerCertificates; len(shown) == 0 || shown[0].VerifyHostname("127.0.0.1") != nil {
+		t.Errorf("shown %v", shown)
+	}
+}
+
+// TestConnectionKeepAlive: a ping is answered, also between messages, and one
+// that splits a message is a part of it.
+func TestConnectionKeepAlive(t *testing.T) {
+	p := newRawPeer(t)
+	e := startEndpoint(t, nil, testTrunk(p))
+	conn := connect(t, "127.0.0.1", e.Addr(), nil)
+	options := strings.Replace(outside("OPTIONS", p, e, 1), "/UDP", "/TCP", 1)
+	another := strings.Replace(options, "z9hG4bK1", "z9hG4bK2", 1)
+	for _, part := range []string{"\r\n\r\n", options, "\r\n\r\n", another[:40], another[40:]} {
+		if _, err := io.WriteString(conn, part); err != nil {
+			t.Fatal(err)
+		}
+	}
+	conn.SetReadDeadline(time.Now().Add(patience))
+	answer := regexp.MustCompile(`(?s)SIP/2.0 200 OK\r\n.*?\r\n\r\n`)
+	var got []byte
+	buf := make([]byte, 4096)
+	for len(answer.FindAll(got, -1)) < 2 || string(answer.ReplaceAll(got, nil)) != "\r\n\r\n" { // two pongs
+		n, err := conn.Read(buf)
+		if err != nil {
+			t.Fatalf("%v after %q", err, got)
+		}
+		got = append(got, buf[:n]...)
+	}
+}
+
+// TestStrangersOverStreams: whoever is not known may register and nothing else;
+// the connection ends and nothing comes by it.
+func TestStrangersOverStreams(t *testing.T) {
+	w := newTLSWorld(t)
+	p := newRawPeer(t)
+	e := startEndpoint(t, func(c *Config) { withPhones(c); w.listening(c) }, testTrunk(p))
+	for name, to := range map[string]netip.AddrPort{"tcp": e.Addr(), "tls": e.TLSAddr()} {
+		var settings *tls.Config
+		if name == "tls" {
+			settings = w.client()
+		}
+		for _, text := range []string{
+			outside("OPTIONS", p, e, 1), outside("INVITE", p, e, 2), "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "\r\n\r\n" + outside("BYE", p, e, 3),
+			strings.Replace(outside("OPTIONS", p, e, 4), "Content-Length: 0\r\n", "", 1), strings.Repeat("x", 30_000),
+		} {
+			conn := connect(t, "127.0.0.99", to, settings)
+			if _, err := io.WriteString(conn, text); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			if got := untilEnd(conn); len(got) > 0 {
+				t.Errorf("%s: a stranger got an answer to %.20q: %q", name, text, got)
+			}
+		}
+	}
+	t.Run("without phones", func(t *testing.T) {
+		e := startEndpoint(t, w.listening, testTrunk(p))
+		for _, to := range []netip.AddrPort{e.Addr(), e.TLSAddr()} {
+			if got := untilEnd(connect(t, "127.0.0.99", to, nil)); len(got) > 0 {
+				t.Errorf("got %q", got)
+			}
+		}
+	})
+}
+
+// untilEnd reads until the other side closes, for at most the test's patience.
+func untilEnd(conn net.Conn) []byte {
+	_ = conn.SetReadDeadline(time.Now().Add(patience))
+	got, err := io.ReadAll(conn)
+	var timeout net.Error
+	if errors.As(err, &timeout) && timeout.Timeout() {
+		return []byte("STILL OPEN")
+	}
+	return got
+}
+
+// TestPhonesOverStreams: a phone registers over a connection and is called over
+// it.
+func TestPhonesOverStreams(t *testing.T) {
+	overStreams(t, func(t *testing.T, w tlsWorld, p *rawPeer) {
+		e := startEndpoint(t, func(c *Config) { withPhones(c); w.listening(c) })
+		to, settings := e.Addr(), (*tls.Config)(nil)
+		if p.via() == "TLS" {
+			to, settings = e.TLSAddr(), w.client()
+		}
+		conn := p.connect("127.0.0.44", to, settings)
+		ph := &phone{rawPeer: p, e: e, user: "7", callID: "reg-" + newTag()}
+		contact := fmt.Sprintf("Contact: <sip:7@192.168.1.7:5060%s>", p.param())
+		register := func(authorization string) *rawMessage {
+			ph.cseq++
+			text := fmt.Sprintf("REGISTER sip:dialer SIP/2.0\r\nVia: SIP/2.0/%s 192.168.1.7:5060;branch=z9hG4bK%s;rport\r\nMax-Forwards: 70\r\n"+
+				"From: <sip:7@dialer>;tag=f\r\nTo: <sip:7@dialer>\r\nCall-ID: %s\r\nCSeq: %d REGISTER\r\n%s\r\n%sContent-Length: 0\r\n\r\n",
+				p.via(), newTag(), ph.callID, ph.cseq, contact, authorization)
+			p.on.send(t, to, text)
+			select {
+			case m := <-p.in:
+				return m
+			case <-time.After(patience):
+				t.Fatal("REGISTER was not answered")
+				return nil
+			}
+		}
+		challenge := register("")
+		if got := register("Authorization: " + ph.answer(challenge, "pw") + "\r\n"); got.status() != "200" {
+			t.Fatalf("got %s", got.start)
+		}
+		rung := make(chan error, 1)
+		var leg telephony.Leg
+		go func() {
+			var err error
+			leg, err = e.Ring(t.Context(), telephony.Station{Extension: "7"})
+			rung <- err
+		}()
+		m := p.expect("INVITE")
+		if m.from != addrPort(conn.RemoteAddr()) || !strings.HasPrefix(m.get("Via"), "SIP/2.0/"+p.via()) {
+			t.Errorf("INVITE from %s: %s", m.from, m.get("Via"))
+		}
+		p.reply(m, reply{status: "200 OK", tag: "a1", body: sdp(someSDPPort), contact: "<sip:7@192.168.1.7:5060" + p.param() + ">"})
+		p.expect("ACK")
+		if err := <-rung; err != nil {
+			t.Fatal(err)
+		}
+		p.request("BYE", m, "a1", 1, "")
+		p.expect("200")
+		awaitDone(t, leg)
+	})
+}
+
+// TestSlowConnections: what is half said is closed in time, whoever says it.
+func TestSlowConnections(t *testing.T) {
+	w := newTLSWorld(t)
+	p := newRawPeer(t)
+	e := newEndpoint(t, func(c *Config) { withPhones(c); w.listening(c) }, testTrunk(p))
+	if e.conns.messageWait > 15*time.Second {
+		t.Errorf("a message may take %s", e.conns.messageWait)
+	}
+	e.conns.messageWait = 300 * time.Millisecond
+	runEndpoint(t, e)
+	options := outside("OPTIONS", p, e, 1)
+	half := strings.Replace(options, "Content-Length: 0", "Content-Length: 100", 1) + "v=0"
+	for _, c := range []struct {
+		host, text string
+		to         netip.AddrPort
+		tls        *tls.Config
+	}{
+		{"127.0.0.1", options[:50], e.Addr(), nil},
+		{"127.0.0.1", half, e.Addr(), nil},
+		{"127.0.0.1", half, e.TLSAddr(), w.client()},
+		{"127.0.0.99", "", e.Addr(), nil},
+		{"127.0.0.99", "\r\n\r\n", e.Addr(), nil},
+		{"127.0.0.99", "REGISTER sip:", e.Addr(), nil},
+		{"127.0.0.99", "", e.TLSAddr(), nil}, // no handshake
+		{"127.0.0.99", "\x16\x03\x01", e.TLSAddr(), nil},
+		{"127.0.0.1", "\x16\x03\x01", e.TLSAddr(), nil},
+	} {
+		conn := connect(t, c.host, c.to, c.tls)
+		began := time.Now()
+		stop := make(chan struct{})
+		go func() { // a byte now and then does not help
+			for text := c.text; ; {
+				if _, err := io.WriteString(conn, text); err != nil {
+					return
+				}
+				if text = ""; c.to == e.Addr() {
+					text = "x"
+				}
+				select {
+				case <-stop:
+					return
+				case <-time.After(50 * time.Millisecond):
+				}
+			}
+		}()
+		got := untilEnd(conn)
+		close(stop)
+		if took := time.Since(began); string(got) == "STILL OPEN" || took > 3*time.Second {
+			t.Errorf("%s with %.15q: %q after %s", c.host, c.text, got, took)
+		}
+	}
+	// A known peer that is silent between messages stays.
+	conn := connect(t, "127.0.0.1", e.Addr(), nil)
+	for range 2 {
+		if _, err := io.WriteString(conn, strings.Replace(options, "z9hG4bK", "z9hG4bK"+newTag(), 1)); err != nil {
+			t.Fatal(err)
+		}
+		conn.SetReadDeadline(time.Now().Add(patience))
+		if _, err := io.ReadAtLeast(conn, make([]byte, 4096), 12); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(400 * time.Millisecond) // silence is what is tried
+	}
+}
+
+// TestFloodOfConnections: thousands of connections and of requests that belong
+// to no call cost bounded memory, and a call goes on and ends meanwhile.
+func TestFloodOfConnections(t *testing.T) {
+	w := newTLSWorld(t)
+	p := newStreamPeer(t, nil)
+	tr := w.trunk(p)
+	e := startEndpoint(t, withPhones, tr)
+	c := upOn(t, e, p)
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	goroutines := runtime.NumGoroutine()
+
+	var strangers []net.Conn
+	for i := range 600 {
+		conn := connect(t, fmt.Sprintf("127.0.1.%d", 1+i%200), e.Addr(), nil)
+		_, _ = io.WriteString(conn, "REGISTER sip:x SIP/2.0\r\n") // it may be closed already
+		strangers = append(strangers, conn)
+	}
+	flood := connect(t, "127.0.0.1", e.Addr(), nil)
+	answers := make(chan struct{})
+	go func() { defer close(answers); _, _ = io.Copy(io.Discard, flood) }()
+	text := strings.Replace(outside("INVITE", newRawPeer(t), e, 1), "/UDP", "/TCP", 1)
+	for i := range 20_000 {
+		if _, err := io.WriteString(flood, strings.Replace(text, "z9hG4bK1", fmt.Sprintf("z9hG4bK%d", i), 1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.request("INFO", c.invite, "a1", 1, "Signal=5\r\nDuration=160", "Content-Type: application/dtmf-relay")
+	p.expect("200")
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 48<<20 {
+		t.Errorf("%d MB grown", grown>>20)
+	}
+	if n := runtime.NumGoroutine() - goroutines; n > 1500 {
+		t.Errorf("%d goroutines more", n)
+	}
+	e.conns.mu.Lock()
+	waiting := e.conns.all.waiting
+	e.conns.mu.Unlock()
+	if waiting > maxWaiting {
+		t.Errorf("%d connections wait", waiting)
+	}
+	t.Logf("%d strangers wait, heap +%d MB, goroutines +%d", waiting, (int64(after.HeapAlloc)-int64(before.HeapAlloc))>>20, runtime.NumGoroutine()-goroutines)
+	flood.Close()
+	<-answers
+	for _, conn := range strangers {
+		conn.Close()
+	}
+	c.end(t, 2)
+}
+
+// TestShutdownOverStreams leaves nothing behind: legs hung up, requests answered,
+// connections closed.
+func TestShutdownOverStreams(t *testing.T) {
+	overStreams(t, func(t *testing.T, w tlsWorld, p *rawPeer) {
+		here := goleak.IgnoreCurrent()
+		e := newEndpoint(t, w.listening, w.trunk(p))
+		stop := runEndpoint(t, e)
+		connect(t, "127.0.0.1", e.Addr(), nil)
+		connect(t, "127.0.0.1", e.TLSAddr(), nil)
+		c := upOn(t, e, p)
+		ringing := dial(t, t.Context(), e, invite())
+		m := p.expect("INVITE")
+		p.reply(m, reply{status: "180 Ringing", tag: "b"})
+		p.serve.Store(ptr(func(r *rawMessage) {
+			switch r.method() {
+			case "BYE":
+				p.ok(r)
+			case "CANCEL":
+				p.ok(r)
+				p.reply(m, reply{status: "487 Request Terminated", tag: "b"})
+			}
+		}))
+		stop()
+		awaitDone(t, c.leg)
+		if err := ringing.failed(); err.Cause != telephony.CauseCancelled {
+			t.Errorf("the ringing call ended with %+v", err)
+		}
+		conn := p.connected()
+		if got := untilEnd(conn); string(got) == "STILL OPEN" {
+			t.Error("the connection is still open")
+		}
+		c.rtp.conn.Close()
+		p.on.Close()
+		p.on.drop()
+		goleak.VerifyNone(t, here, goleak.IgnoreTopFunction("testing.(*T).Run"))
+	})
+}
+
+// TestSippOverTCP calls somebody else's stack.
+func TestSippOverTCP(t *testing.T) {
+	sipp, err := exec.LookPath("sipp")
+	if err != nil {
+		t.Skip("SKIPPED: sipp is not installed")
+	}
+	port := freeTCPPort(t)
+	uas := exec.CommandContext(t.Context(), sipp, "-sn", "uas", "-t", "t1", "-i", "127.0.0.1", "-p", fmt.Sprint(port), "-nostdin")
+	uas.Dir = t.TempDir()
+	if err := uas.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { uas.Process.Kill(); _ = uas.Wait() })
+	e := startEndpoint(t, nil, telephony.Trunk{
+		ID: "trk_test", Name: "sipp", Address: fmt.Sprintf("127.0.0.1:%d", port), Channels: 50, CPS: 1000, Enabled: true,
+		TrunkOptions: telephony.TrunkOptions{Transport: telephony.TCP},
+	})
+	for deadline := time.Now().Add(patience); ; { // sipp has no sign of being ready but its port
+		conn, err := net.Dial("tcp4", fmt.Sprintf("127.0.0.1:%d", port))
+		if err == nil {
+			conn.Close()
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("sipp does not listen")
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	var calls []*dialed
+	for range 10 {
+		calls = append(calls, dial(t, t.Context(), e, invite()))
+	}
+	for _, d := range calls {
+		leg := d.answered()
+		leg.Hangup(telephony.CauseNormal)
+		awaitDone(t, leg)
+	}
+	awaitFree(t, e)
+}
+
+func freeTCPPort(t *testing.T) int {
+	t.Helper()
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+// FuzzStream: whatever comes by a stream and however it is cut, the guard does
+// not panic, what passes is one message for sipgo, with the end that we saw, and
+// the memory stays bounded.
+func FuzzStream(f *testing.F) {
+	cfg := DefaultConfig()
+	cfg.Listen = netip.MustParseAddrPort("127.0.0.1:0")
+	e, err := New(cfg)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(func() { e.sock.Close(); e.conns.close() })
+	options := "OPTIONS sip:x@y SIP/2.0\r\nVia: SIP/2.0/TCP 127.0.0.1:9;branch=z9hG4bKh\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:x@y>\r\n" +
+		"Call-ID: h\r\nCSeq: 1 OPTIONS\r\n"
+	for _, s := range []string{
+		options + "Content-Length: 0\r\n\r\n", options + "l: 3\r\n\r\nabc" + options + "l : 0\r\n\r\n", options + "\r\n",
+		options + "Content-Length: 2\r\nl: 3\r\n\r\nabc", options + "Content-Length:\r\n 3\r\n\r\nabc", options + "Content-Length: +3\r\n\r\nabc",
+		"\r\n\r\n\r\n" + options + "Content-Length: 99999\r\n\r\n", "\r\r\n\n" + options + "Content-Length: 0\r\n\r\n", options + "X-A: \r\r\nl: 0\r\n\r\n",
+	} {
+		f.Add([]byte(s), uint8(7))
+	}
+	from := netip.MustParseAddrPort("127.0.0.1:9")
+	e.guard.peers.add(from.Addr())
+	f.Fuzz(func(t *testing.T, data []byte, cut uint8) {
+		s := newStream(e.conns, &cutConn{data: data, cut: int(cut)}, telephony.TCP)
+		s.from.addr = from
+		for {
+			frame, err := s.frame()
+			if err != nil {
+				break
+			}
+			if len(frame) > maxDatagram || cap(s.buf) > 4*maxDatagram {
+				t.Fatalf("%d bytes read, %d kept", len(frame), cap(s.buf))
+			}
+			pass, r := e.guard.admit(slices.Clone(frame), s.from)
+			if r != passed {
+				continue
+			}
+			n := 0
+			p := sip.NewParser().NewSIPStream()
+			if err := p.ParseSIPStream(pass, func(sip.Message) { n++ }); err != nil || n != 1 || p.Buffer().Len() != 0 {
+				t.Fatalf("%d messages, %v: %q", n, err, pass)
+			}
+		}
+	})
+}
+
+// A cutConn delivers data in pieces and swallows what is written.
+type cutConn struct {
+	net.Conn
+	data []byte
+	cut  int
+}
+
+func (c *cutConn) Read(b []byte) (int, error) {
+	if len(c.data) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(b[:min(len(b), c.cut+1)], c.data)
+	c.data = c.data[n:]
+	return n, nil
+}
+func (c *cutConn) Write(b []byte) (int, error)      { return len(b), nil }
+func (c *cutConn) Close() error                     { return nil }
+func (c *cutConn) LocalAddr() net.Addr              { return &net.TCPAddr{} }
+func (c *cutConn) RemoteAddr() net.Addr             { return &net.TCPAddr{} }
+func (c *cutConn) SetReadDeadline(time.Time) error  { return nil }
+func (c *cutConn) SetWriteDeadline(time.Time) error { return nil }
