@@ -1,6 +1,7 @@
 package media
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -143,7 +144,7 @@ func (s *Session) SendDigits(ctx context.Context, digits string) error {
 			return err
 		}
 		s.sendDigit(byte(strings.IndexRune(keys, d)), tick.C)
-		for range digitGap / telephony.FrameDuration {
+		for range digitGap/telephony.FrameDuration - (endPackets - 1) {
 			select {
 			case <-tick.C:
 			case <-s.closed:
@@ -165,15 +166,29 @@ func (s *Session) sendDigit(number byte, tick <-chan time.Time) {
 			return
 		}
 		length := time.Duration(i) * telephony.FrameDuration
-		if i < frames {
-			o.sendEvent(number, false, i == 1, start, length)
-			continue
+		o.sendEvent(number, i == frames, i == 1, start, length)
+	}
+	// The end again, at the same pace: what loses one packet often loses the next.
+	for range endPackets - 1 {
+		select {
+		case <-tick:
+		case <-s.closed:
+			return
 		}
-		for range endPackets {
-			o.sendEvent(number, true, false, start, length)
-		}
+		o.sendEvent(number, true, false, start, digitLength)
 	}
 	o.endDigit(start + uint32(frames*telephony.FrameSamples))
+}
+
+// putEvent writes an event for another clock (RFC 4733 section 2.3): only its
+// duration depends on that. What does not fit is as long as the field can say.
+func putEvent(dst, event []byte, from, to uint32) int {
+	n := copy(dst, event)
+	if from = cmp.Or(from, 8000); from != cmp.Or(to, 8000) {
+		duration := uint64(binary.BigEndian.Uint16(event[2:])) * uint64(cmp.Or(to, 8000)) / uint64(from)
+		binary.BigEndian.PutUint16(dst[2:], uint16(min(duration, 0xffff)))
+	}
+	return n
 }
 
 // key takes the line for digits and gives it back.

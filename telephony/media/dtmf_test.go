@@ -85,6 +85,101 @@ func TestDigitOnTheWire(t *testing.T) {
 	}
 }
 
+// Whatever payload type and clock each leg has for its key presses, the other
+// one gets them by its own; between them the stream goes on without a seam.
+func TestPressesAreRelayedInTheOtherLegsTerms(t *testing.T) {
+	for name, c := range map[string]struct {
+		fromType, toType   uint8
+		fromClock, toClock uint32
+		duration, want     uint16
+	}{
+		"another type":        {101, 96, 0, 0, 800, 800},
+		"to a faster clock":   {101, 127, 8000, 48000, 800, 4800},
+		"to a slower clock":   {97, 101, 48000, 0, 4800, 800},
+		"longer than it says": {101, 97, 8000, 48000, 0xff00, 0xffff},
+		"not taken there":     {101, 0, 0, 0, 800, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l, out, w := newListener(t), open(t), newWire(t, "127.0.0.1:0")
+			r := remoteAt(l.from, PCMU)
+			r.DTMF, r.DTMFClock = c.fromType, c.fromClock
+			l.SetRemote(r)
+			r = remoteAt(w.addr, PCMU)
+			r.DTMF, r.DTMFClock = c.toType, c.toClock
+			out.SetRemote(r)
+			defer l.Relay(out)()
+			l.put(1, 0, 1000)
+			audio := w.read(t)
+			event := []byte{5, 0x80 | 63, byte(c.duration >> 8), byte(c.duration)}
+			l.receive(packetOf(c.fromType, 1, 2, 160, event), l.from, l.now)
+			sequence := audio.SequenceNumber + 1
+			if c.toType != 0 {
+				p := w.read(t)
+				got := uint16(p.Payload[2])<<8 | uint16(p.Payload[3])
+				if p.PayloadType != c.toType || p.SequenceNumber != sequence || p.Timestamp != audio.Timestamp+160 ||
+					p.Payload[0] != 5 || p.Payload[1] != 0x80|63 || got != c.want {
+					t.Errorf("got %v % x; want type %d, duration %d", &p.Header, p.Payload, c.toType, c.want)
+				}
+				sequence++
+			}
+			l.put(3, 1120, 1000)
+			if p := w.read(t); p.SequenceNumber != sequence || p.Timestamp != audio.Timestamp+1120 {
+				t.Errorf("then %v; want sequence %d and 1120 samples later", &p.Header, sequence)
+			}
+		})
+	}
+}
+
+// Keys that we press while the leg is relayed into are part of its one stream.
+func TestDigitsDuringRelay(t *testing.T) {
+	t.Parallel()
+	phone, leg, out, w := open(t), open(t), open(t), newWire(t, "127.0.0.1:0")
+	connect(phone, leg, PCMU)
+	out.SetRemote(remoteAt(w.addr, PCMU))
+	defer leg.Relay(out)()
+	speak(t, phone, tone(400, 3))
+	last := w.read(t)
+	stop, talked := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(talked)
+		tick := time.NewTicker(telephony.FrameDuration)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				_ = phone.WriteFrame(telephony.Frame{})
+			case <-stop:
+				return
+			}
+		}
+	}()
+	if err := out.SendDigits(soon(t), "19"); err != nil {
+		t.Fatal(err)
+	}
+	events, ends, after := 0, 0, 0
+	for after < 5 {
+		p := w.read(t)
+		if p.SSRC != last.SSRC || p.SequenceNumber != last.SequenceNumber+1 || int32(p.Timestamp-last.Timestamp) < 0 {
+			t.Fatalf("%v after %v", &p.Header, &last.Header)
+		}
+		last = p
+		switch {
+		case p.PayloadType == 101:
+			events++
+			if p.Payload[1]&0x80 != 0 {
+				ends++
+			}
+		case events > 0:
+			after++
+		}
+	}
+	close(stop)
+	<-talked
+	if events != 14 || ends != 6 {
+		t.Errorf("%d packets of two keys, %d of them ends; want 14 and 6", events, ends)
+	}
+}
+
 func TestDigitsThatCannotBeSent(t *testing.T) {
 	s, w := open(t), newWire(t, "127.0.0.1:0")
 	r := remoteAt(w.addr, PCMU)

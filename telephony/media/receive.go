@@ -44,6 +44,7 @@ const (
 type packet struct {
 	kind      kind
 	codec     Codec
+	clock     uint32 // of an event, in Hz; 0 means 8000
 	marker    bool
 	sequence  uint16
 	timestamp uint32
@@ -211,7 +212,7 @@ func (in *inbound) classify(p *packet, payloadType uint8) bool {
 	case len(p.payload) > maxPayload:
 		return false
 	case in.remote.isEvent(payloadType):
-		p.kind = kindEvent
+		p.kind, p.clock = kindEvent, in.remote.DTMFClock
 		return len(p.payload) >= 4
 	case payloadType == comfortNoise:
 		p.kind = kindNoise

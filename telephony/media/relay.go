@@ -125,7 +125,7 @@ func (o *outbound) join(generation uint32, p packet, now time.Time) {
 func (o *outbound) payloadOf(p packet) (payloadType uint8, n int, ok bool) {
 	switch p.kind {
 	case kindEvent:
-		return o.remote.DTMF, copy(o.packet[12:], p.payload), o.remote.DTMF != 0
+		return o.remote.DTMF, putEvent(o.packet[12:], p.payload, p.clock, o.remote.DTMFClock), o.remote.DTMF != 0
 	case kindNoise:
 		// Comfort noise was not agreed with this far end: a frame of silence.
 		for i := range 160 {
