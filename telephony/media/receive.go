@@ -114,12 +114,13 @@ type untold struct {
 
 // tell lets the taps hear what was made. The caller holds in.telling alone.
 func (in *inbound) tell() {
-	for i := range in.untold {
-		u := &in.untold[i]
+	list := in.untold
+	in.untold = list[:0] // first, so that a faulty tap is told of each frame once
+	for i := range list {
+		u := &list[i]
 		u.by.taps.hear(u.frame, u.sent)
 		u.by = nil
 	}
-	in.untold = in.untold[:0]
 }
 
 // receive takes one datagram. It must survive anything that a stranger sends.
