@@ -25,6 +25,7 @@ type stranger struct {
 	out, in  *srtp.Context
 	ssrc     uint32
 	sequence uint16
+	clock    uint32
 }
 
 func newStranger(t testing.TB, name string) *stranger {
@@ -100,8 +101,9 @@ func meet(t testing.TB, name string, policy telephony.SRTPPolicy) (*Session, *Ne
 // sealed is the stranger's next packet.
 func (f *stranger) sealed(payloadType uint8, payload []byte) []byte {
 	f.t.Helper()
-	plain := packetOf(payloadType, f.ssrc, f.sequence, uint32(f.sequence)*160, payload)
+	plain := packetOf(payloadType, f.ssrc, f.sequence, f.clock, payload)
 	f.sequence++
+	f.clock += telephony.FrameSamples
 	b, err := f.out.EncryptRTP(nil, plain, nil)
 	if err != nil {
 		f.t.Fatal(err)
