@@ -46,7 +46,7 @@ func startSoftphone(t *testing.T, e *Endpoint, account string) *softphone {
 		t.Skip("NOT TESTED: baresip's modules are not where they are looked for")
 	}
 	p := &softphone{t: t, dir: t.TempDir()}
-	control := freeTCPPort(t)
+	control := fmt.Sprintf("127.0.0.1:%d", freeTCPPort(t))
 	for name, text := range map[string]string{
 		"config": strings.NewReplacer("DIR", p.dir, "MODULES", modules, "CONTROL", control, "SIP", freeUDPPort(t)).Replace(`
 sip_listen SIP
@@ -144,15 +144,6 @@ func freeUDPPort(t *testing.T) string {
 	}
 	defer c.Close()
 	return c.LocalAddr().String()
-}
-
-func freeTCPPort(t *testing.T) string {
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // wavOf is a WAV file of a tone, 16 bit mono at 8 kHz.
