@@ -25,6 +25,7 @@ func TestDeadPort(t *testing.T) {
 			}
 		}
 	}
+	awaitTokens(t, e, 3)
 	calls := []*dialed{
 		dial(t, t.Context(), e, invite()), dial(t, t.Context(), e, invite()), dial(t, t.Context(), e, invite()),
 	}

@@ -415,7 +415,7 @@ func (c *conns) lost(s *stream, why error) {
 	case closed:
 	case s.dialled:
 		c.e.log.Warn("SIP connection lost", "transport", string(s.from.transport), "peer", s.from.addr.String(), "err", why)
-		c.e.connectionLost(route{s.from.transport, s.from.addr})
+		c.e.connectionFailed(route{s.from.transport, s.from.addr})
 	case !s.known():
 		c.guard.drop(s.from.addr, why.Error())
 	default:

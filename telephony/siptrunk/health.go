@@ -127,7 +127,7 @@ func (p *pulse) heard(status int, now time.Time) (back, down bool) {
 		p.deaf = true
 	}
 	p.misses = 0
-	if p.cause != byRefusal {
+	if p.wait > 0 && p.cause != byRefusal {
 		back = p.close()
 	}
 	switch {
@@ -291,6 +291,30 @@ func (l *line) asked(e *Endpoint, t target, status int, err error) {
 	}
 	l.mu.Unlock()
 	l.say(e, t, back, down, err)
+}
+
+// connectionFailed has the peer at the other end of a lost connection asked soon
+// whether it is there, and the registration that went over it made anew. Not at
+// once: some peers close every connection after each answer.
+func (e *Endpoint) connectionFailed(r route) {
+	soon := time.Now().Add(quickOptions * e.unit())
+	for _, l := range e.allLines() {
+		l.mu.Lock()
+		if p := l.pulses[r.addr]; p != nil && p.target.transport == r.transport {
+			p.due = sooner(p.due, soon)
+			if l.reg.at.addr == r.addr && l.reg.wait == 0 {
+				l.reg.due = sooner(l.reg.due, soon)
+			}
+		}
+		l.mu.Unlock()
+	}
+}
+
+func sooner(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // say logs that a target went down or came back.

@@ -11,7 +11,6 @@ import (
 
 	"github.com/emiago/sipgo/sip"
 
-	"dialer"
 	"dialer/telephony"
 )
 
@@ -160,6 +159,7 @@ func (e *Endpoint) bind(ctx context.Context, l *line, cfg telephony.Trunk, t tar
 	}
 	ctx, cancel := context.WithTimeout(ctx, registerWait)
 	defer cancel()
+	defer e.sock.peers.add(t.addr.Addr())() // it may be a trunk no longer
 	if err := e.reach(ctx, &p); err != nil {
 		return 0, -1, err
 	}
@@ -170,11 +170,10 @@ func (e *Endpoint) bind(ctx context.Context, l *line, cfg telephony.Trunk, t tar
 	us.Host = cmp.Or(cfg.FromDomain, us.Host)
 	contact := e.contact(p)
 	contact.User = cmp.Or(cfg.Username, contact.User)
-	callID, _ := l.nextRegister()
 	build := func() *sip.Request {
 		from := &sip.FromHeader{Address: us}
 		from.Params.Add("tag", newTag())
-		_, cseq := l.nextRegister()
+		callID, cseq := l.nextRegister()
 		req := e.request(sip.REGISTER, p, p.addr, registrar, from, &sip.ToHeader{Address: us}, callID, cseq)
 		c := &sip.ContactHeader{Address: contact}
 		c.Params.Add("expires", strconv.Itoa(seconds))
@@ -268,15 +267,4 @@ func splitValues(s string) (values []string) {
 		}
 	}
 	return append(values, strings.TrimSpace(s[from:]))
-}
-
-// Registered reports whether a trunk has our registration.
-func (e *Endpoint) registeredAt(id dialer.TrunkID) bool {
-	l, _ := e.line(id)
-	if l == nil {
-		return false
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return time.Now().Before(l.reg.until)
 }

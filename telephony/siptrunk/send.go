@@ -111,11 +111,3 @@ func (e *Endpoint) send(p peer, req *sip.Request) {
 		e.log.Warn("cannot send", "method", string(req.Method), "to", req.Destination(), "err", err)
 	}
 }
-
-// connectionLost hears of a connection of ours that ended and not by us: the
-// peer at its other end may be gone. It must not block.
-func (e *Endpoint) connectionLost(r route) {
-	if e.onLost != nil {
-		e.onLost(r)
-	}
-}

@@ -5,15 +5,15 @@
 // of every answer, also of one that crosses its CANCEL: an answered call that
 // nobody counts is a call to a person who hears nothing.
 //
-// It does not take inbound calls, does not choose trunks and does not retry.
-// Over UDP, TCP and TLS.
+// It does not take inbound calls. Over UDP, TCP and TLS.
 //
 // Entry points: New, Endpoint.Run, Endpoint.SetTrunks, Endpoint.Dial,
 // Endpoint.Ring.
 //
 // Goroutines: Run owns the readers of the socket and of each connection, the
-// acceptors, two registrar workers, the
-// resolver's refresh and one that looks after every answered leg; each INVITE
+// acceptors, two registrar workers, one that keeps the trunks and one that looks
+// after every answered leg; each lookup for a trunk, OPTIONS and REGISTER has one
+// until it is answered; each INVITE
 // has one until its transaction is over; each request inside a dialog has one
 // until it is answered. Run waits for all of them.
 package siptrunk
@@ -147,9 +147,6 @@ type Endpoint struct {
 	reg    *registrar
 	pace   *gate // paces CANCEL
 	key    []byte
-
-	// onLost hears of connections that we opened and lost; nil for nobody.
-	onLost func(route)
 
 	// finalWait is how long a cancelled INVITE may stay without its final
 	// response: 64*T1 and some time for the pacing of CANCEL.
