@@ -297,6 +297,9 @@ func (l *line) asked(e *Endpoint, t target, status int, err error) {
 // whether it is there, and the registration that went over it made anew. Not at
 // once: some peers close every connection after each answer.
 func (e *Endpoint) connectionFailed(r route) {
+	if e.onLost != nil {
+		e.onLost(r)
+	}
 	soon := time.Now().Add(quickOptions * e.unit())
 	for _, l := range e.allLines() {
 		l.mu.Lock()

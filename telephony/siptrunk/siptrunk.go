@@ -148,6 +148,9 @@ type Endpoint struct {
 	pace   *gate // paces CANCEL
 	key    []byte
 
+	// onLost hears of connections that we opened and lost; nil for nobody.
+	onLost func(route)
+
 	// finalWait is how long a cancelled INVITE may stay without its final
 	// response: 64*T1 and some time for the pacing of CANCEL.
 	finalWait time.Duration
