@@ -131,8 +131,8 @@ func (t *sessionTimer) accept(req *sip.Request, res *sip.Response) {
 	t.mu.Lock()
 	if interval == 0 {
 		interval = t.interval // a refresh that does not say so goes on as it was
-		if !t.ours {
-			refresher = "uac"
+		if t.ours {
+			refresher = "uas"
 		}
 	}
 	t.mu.Unlock()
