@@ -24,8 +24,8 @@ type wireStream struct {
 	in *bufio.Reader
 }
 
-// connect opens a connection from a host.
-func connect(t *testing.T, host string, to netip.AddrPort, secure bool) *wireStream {
+// openWire opens a connection from a host.
+func openWire(t *testing.T, host string, to netip.AddrPort, secure bool) *wireStream {
 	t.Helper()
 	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(host)}, Timeout: patience}
 	conn, err := d.Dial("tcp4", to.String())
@@ -89,7 +89,7 @@ func TestRFC4475OverStreams(t *testing.T) {
 			good := 0
 			for i, c := range rfc4475 {
 				text := messages[c.file]
-				s := connect(t, "127.14.75.3", at, secure)
+				s := openWire(t, "127.14.75.3", at, secure)
 				_, _ = io.WriteString(s, text)
 				_, _ = io.WriteString(s, strings.ReplaceAll(outside("OPTIONS", p, e, i), "/UDP", "/"+name))
 				got, wait := "-", 5*time.Second
@@ -122,7 +122,7 @@ func TestRFC4475OverStreams(t *testing.T) {
 				if strings.HasPrefix(text, "REGISTER ") {
 					continue
 				}
-				stranger := connect(t, "127.14.75.4", at, secure)
+				stranger := openWire(t, "127.14.75.4", at, secure)
 				_, _ = io.WriteString(stranger, text)
 				if m, err := stranger.next(wait); m != nil {
 					t.Errorf("a stranger's %s was answered: %s", c.file, m.start)
