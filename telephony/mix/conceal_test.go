@@ -97,7 +97,7 @@ func TestConcealmentDoesNotClick(t *testing.T) {
 			for i := 19 * FrameSamples; i < 40*FrameSamples; i++ {
 				roughest = max(roughest, math.Abs(float64(played[i+1])-2*float64(played[i])+float64(played[i-1])))
 			}
-			if roughest > natural+1000 {
+			if roughest > natural+200 {
 				t.Errorf("%.0f Hz, %d frames lost: the curve bends by %.0f, the tone's by %.0f", hz, gap, roughest, natural)
 			}
 		}

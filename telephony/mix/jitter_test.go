@@ -149,6 +149,23 @@ func TestBufferAdapts(t *testing.T) {
 	}
 }
 
+// What is lost is made up once, and makes nothing late.
+func TestBufferTellsLossFromLateness(t *testing.T) {
+	packets := talk(vowel, 1000, 0)
+	var kept []packet
+	for i, p := range packets {
+		if i%20 != 7 && i%200 != 8 { // one, now and then two in a row
+			kept = append(kept, p)
+		}
+	}
+	b := &Buffer{}
+	var most time.Duration
+	listen(b, kept, 990, func(tick int, _ *Frame) { most = max(most, b.Delay()) })
+	if lost := int64(len(packets) - len(kept)); b.Stats().Concealed > lost+3 || most > 4*FrameDuration {
+		t.Errorf("of %d frames lost %d were made up, the delay went up to %s", lost, b.Stats().Concealed, most)
+	}
+}
+
 // A silent far end is the noise of its line, not a dead one.
 func TestBufferKeepsLineAlive(t *testing.T) {
 	hiss := pauses(func(int64) float64 { return 0 })
@@ -157,17 +174,19 @@ func TestBufferKeepsLineAlive(t *testing.T) {
 		packets[i].samples = &Frame{}
 	}
 	b := &Buffer{}
-	var line, suppressed []int16
+	var line, suppressed, nothing []int16
 	listen(b, packets[:200], 300, func(tick int, f *Frame) {
 		switch {
 		case tick > 40 && tick < 90:
 			line = append(line, f[:]...)
-		case tick > 120: // from tick 200 on nothing comes at all
+		case tick > 120 && tick < 190:
 			suppressed = append(suppressed, f[:]...)
+		case tick > 220: // nothing comes at all
+			nothing = append(nothing, f[:]...)
 		}
 	})
-	if a, b := rms(line), rms(suppressed); b < a/2 || b > a*1.5 {
-		t.Errorf("the line's noise is %.1f, made up it is %.1f", a, b)
+	if a, b, c := rms(line), rms(suppressed), rms(nothing); b < a/2 || b > a*1.5 || c < a/2 || c > a*1.5 {
+		t.Errorf("the line's noise is %.1f, for digital silence %.1f, for nothing %.1f", a, b, c)
 	}
 	quiet := &Buffer{}
 	listen(quiet, talk(func(int64) float64 { return 0 }, 100, 0), 100, func(tick int, f *Frame) {
