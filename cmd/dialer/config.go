@@ -58,6 +58,9 @@ type SIPConfig struct {
 	Realm string `yaml:"realm"`
 	// NoResponse is how long a trunk may stay silent before it is given up.
 	NoResponse time.Duration `yaml:"no_response"`
+	// DSCP and RTPDSCP mark what is sent, so that routers put it first.
+	DSCP    int `yaml:"dscp"`
+	RTPDSCP int `yaml:"rtp_dscp"`
 	// MediaTimeout ends a call on which no RTP came for so long.
 	MediaTimeout time.Duration `yaml:"media_timeout"`
 	// LadderKeep is how long the SIP of calls is kept; 0 keeps none.
@@ -107,7 +110,7 @@ func DefaultConfig() Config {
 		HTTP:    HTTPConfig{Listen: "127.0.0.1:8080"},
 		SIP: SIPConfig{
 			Listen: "0.0.0.0:5060", TCP: true, TLS: TLSConfig{Listen: "0.0.0.0:5061"}, RTPPorts: "20000-29999", Realm: "dialer",
-			NoResponse: 4 * time.Second, MediaTimeout: 10 * time.Second, LadderKeep: 72 * time.Hour,
+			NoResponse: 4 * time.Second, MediaTimeout: 10 * time.Second, DSCP: 24, RTPDSCP: 46, LadderKeep: 72 * time.Hour,
 		},
 		Log: LogConfig{Level: "info", Format: "text"},
 	}
@@ -204,6 +207,12 @@ func (c Config) Validate() []Problem {
 	}
 	if c.SIP.NoResponse < 500*time.Millisecond || c.SIP.NoResponse > 32*time.Second {
 		add("sip.no_response", "use 2s to 4s", "%s is not between 500ms and 32s", c.SIP.NoResponse)
+	}
+	if c.SIP.DSCP < 0 || c.SIP.DSCP > 63 {
+		add("sip.dscp", "use 24 (CS3), 26 (AF31), or 0 for none", "%d is not between 0 and 63", c.SIP.DSCP)
+	}
+	if c.SIP.RTPDSCP < 0 || c.SIP.RTPDSCP > 63 {
+		add("sip.rtp_dscp", "use 46 (EF), or 0 for none", "%d is not between 0 and 63", c.SIP.RTPDSCP)
 	}
 	if c.SIP.MediaTimeout < 2*time.Second {
 		add("sip.media_timeout", "use 5s to 30s", "%s is under 2s", c.SIP.MediaTimeout)

@@ -93,6 +93,7 @@ func (s *service) openTelephony(ctx context.Context) error {
 	c := siptrunk.DefaultConfig()
 	c.Listen, c.RTPLow, c.RTPHigh, c.Realm, c.Log = listen, low, high, s.cfg.SIP.Realm, s.log
 	c.NoResponse, c.MediaTimeout = s.cfg.SIP.NoResponse, s.cfg.SIP.MediaTimeout
+	c.SIPMark, c.RTPMark = s.cfg.SIP.DSCP, s.cfg.SIP.RTPDSCP
 	c.TCP, c.TLSCert, c.TLSKey = s.cfg.SIP.TCP, s.cfg.SIP.TLS.Cert, s.cfg.SIP.TLS.Key
 	if c.TLSListen, err = listenAddr(s.cfg.SIP.TLS.Listen); err != nil {
 		return err

@@ -141,11 +141,26 @@ func (p *Ports) sweep(stop chan struct{}) {
 	}
 }
 
+// Mark sets the DSCP, 0 to 63, of what later sessions send: 46, expedited
+// forwarding, unless it is called. It has no effect on systems without epoll, and
+// none where the system refuses.
+func (p *Ports) Mark(dscp int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.dscp = dscp
+}
+
 // InUse is how many legs hold a port now.
 func (p *Ports) InUse() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.inUse
+}
+
+func (p *Ports) mark() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.dscp
 }
 
 func (p *Ports) take(now time.Time) (uint16, bool) {

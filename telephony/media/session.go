@@ -113,11 +113,11 @@ func (p *Ports) open(port uint16, log *slog.Logger) (*Session, error) {
 	s.out.init(s)
 	s.control.due = now.Add(interval(reportEvery / 2))
 	var err error
-	if s.rtp, err = p.reader.open(s.local, p.dscp, log, s.receive); err != nil {
+	if s.rtp, err = p.reader.open(s.local, p.mark(), log, s.receive); err != nil {
 		return nil, err
 	}
 	above := netip.AddrPortFrom(p.bind, port+1)
-	if s.rtcp, err = p.reader.open(above, p.dscp, log, s.receiveControl); err != nil {
+	if s.rtcp, err = p.reader.open(above, p.mark(), log, s.receiveControl); err != nil {
 		s.rtp.close()
 		return nil, err
 	}

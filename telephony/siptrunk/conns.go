@@ -94,13 +94,20 @@ func (c *conns) listen(t telephony.Transport, at netip.AddrPort) error {
 	if at.Addr().Is4() {
 		network = "tcp4" // "tcp" would make 0.0.0.0 a dual-stack [::]
 	}
-	lc := net.ListenConfig{KeepAliveConfig: keepAlive, Control: noticeLoss}
+	lc := net.ListenConfig{KeepAliveConfig: keepAlive, Control: c.prepare}
 	l, err := lc.Listen(context.Background(), network, at.String())
 	if err != nil {
 		return err
 	}
 	c.listeners[t] = l
 	return nil
+}
+
+// prepare sets up a socket before it is used. What a listener accepts is marked
+// as the listener is.
+func (c *conns) prepare(network, address string, raw syscall.RawConn) error {
+	mark(raw, c.e.cfg.SIPMark)
+	return noticeLoss(network, address, raw)
 }
 
 // keepAlive finds a silent peer gone within half a minute.
@@ -364,7 +371,7 @@ func (c *conns) dial(r route, who tlsPeer, d *dialing) {
 func (c *conns) connect(r route, who tlsPeer) (*stream, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), dialWait)
 	defer cancel()
-	dialer := net.Dialer{KeepAliveConfig: keepAlive, Control: noticeLoss}
+	dialer := net.Dialer{KeepAliveConfig: keepAlive, Control: c.prepare}
 	if a := c.e.cfg.Listen.Addr(); !a.IsUnspecified() {
 		dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(a, 0))
 	}

@@ -62,6 +62,9 @@ type Config struct {
 	// NoResponse is how long a peer may stay silent, without even 100 Trying,
 	// before the call is given up; zero means 4 s.
 	NoResponse time.Duration
+	// SIPMark and RTPMark are the DSCP (RFC 2474), 0 to 63, of what is sent; a
+	// system that does not let us set them is no error.
+	SIPMark, RTPMark int
 	// MediaTimeout is how long an answered leg that is not on hold may stay
 	// without RTP; zero means 10 s.
 	MediaTimeout time.Duration
@@ -103,6 +106,8 @@ func DefaultConfig() Config {
 		Realm:        "dialer",
 		NoResponse:   4 * time.Second,
 		MediaTimeout: 10 * time.Second,
+		SIPMark:      24, // CS3
+		RTPMark:      46, // EF
 		MaxCall:      time.Hour,
 	}
 }
@@ -124,6 +129,8 @@ func (c Config) Validate() error {
 		return dialer.Fieldf("rtp_ports", "%d-%d is not a range of at least two port pairs between 1024 and 65535", c.RTPLow, c.RTPHigh)
 	case c.Realm == "" || !headerSafe(c.Realm):
 		return dialer.Fieldf("realm", "is empty or has a character that may not stand in a SIP header")
+	case c.SIPMark < 0 || c.SIPMark > 63 || c.RTPMark < 0 || c.RTPMark > 63:
+		return dialer.Fieldf("dscp", "%d for SIP, %d for RTP: a DSCP is 0 to 63", c.SIPMark, c.RTPMark)
 	case c.NoResponse < 0 || c.MediaTimeout < 0 || c.MaxCall < 0:
 		return dialer.Fieldf("no_response", "no_response, media_timeout and max_call may not be negative")
 	}
@@ -230,6 +237,7 @@ func New(cfg Config) (*Endpoint, error) {
 	var err error
 	e.ports, err = media.NewPorts(cfg.Listen.Addr(), cfg.RTPLow, cfg.RTPHigh)
 	if err == nil {
+		e.ports.Mark(cfg.RTPMark)
 		err = e.openUA()
 	}
 	if err != nil {
@@ -273,6 +281,9 @@ func (e *Endpoint) listen() error {
 				e.conns.close()
 				return fmt.Errorf("siptrunk: cannot listen for SIP over TCP on %s: %w", at, err)
 			}
+		}
+		if raw, err := conn.SyscallConn(); err == nil {
+			mark(raw, e.cfg.SIPMark)
 		}
 		if err := conn.SetReadBuffer(readBuffer); err != nil {
 			e.log.Warn("cannot enlarge the SIP read buffer", "err", err)

@@ -20,3 +20,11 @@ func noticeLoss(_, _ string, c syscall.RawConn) error {
 	}
 	return err
 }
+
+// mark sets the DSCP of what a socket sends, where the system lets us.
+func mark(c syscall.RawConn, dscp int) {
+	_ = c.Control(func(fd uintptr) {
+		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_TOS, dscp<<2)
+		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_IPV6, unix.IPV6_TCLASS, dscp<<2) // fails on IPv4
+	})
+}
