@@ -245,7 +245,7 @@ func TestClientCertificate(t *testing.T) {
 func TestConnectionKeepAlive(t *testing.T) {
 	p := newRawPeer(t)
 	e := startEndpoint(t, nil, testTrunk(p))
-	conn := connect(t, "127.0.0.1", e.Addr(), nil)
+	conn := openStream(t, "127.0.0.1", e.Addr(), nil)
 	options := strings.Replace(outside("OPTIONS", p, e, 1), "/UDP", "/TCP", 1)
 	another := strings.Replace(options, "z9hG4bK1", "z9hG4bK2", 1)
 	for _, part := range []string{"\r\n\r\n", options, "\r\n\r\n", another[:40], another[40:]} {
@@ -281,7 +281,7 @@ func TestStrangersOverStreams(t *testing.T) {
 			outside("OPTIONS", p, e, 1), outside("INVITE", p, e, 2), "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "\r\n\r\n" + outside("BYE", p, e, 3),
 			strings.Replace(outside("OPTIONS", p, e, 4), "Content-Length: 0\r\n", "", 1), strings.Repeat("x", 30_000),
 		} {
-			conn := connect(t, "127.0.0.99", to, settings)
+			conn := openStream(t, "127.0.0.99", to, settings)
 			if _, err := io.WriteString(conn, text); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}
@@ -293,7 +293,7 @@ func TestStrangersOverStreams(t *testing.T) {
 	t.Run("without phones", func(t *testing.T) {
 		e := startEndpoint(t, w.listening, testTrunk(p))
 		for _, to := range []netip.AddrPort{e.Addr(), e.TLSAddr()} {
-			if got := untilEnd(connect(t, "127.0.0.99", to, nil)); len(got) > 0 {
+			if got := untilEnd(openStream(t, "127.0.0.99", to, nil)); len(got) > 0 {
 				t.Errorf("got %q", got)
 			}
 		}
@@ -390,7 +390,7 @@ func TestSlowConnections(t *testing.T) {
 		{"127.0.0.99", "\x16\x03\x01", e.TLSAddr(), nil},
 		{"127.0.0.1", "\x16\x03\x01", e.TLSAddr(), nil},
 	} {
-		conn := connect(t, c.host, c.to, c.tls)
+		conn := openStream(t, c.host, c.to, c.tls)
 		began := time.Now()
 		stop := make(chan struct{})
 		go func() { // a byte now and then does not help
@@ -415,7 +415,7 @@ func TestSlowConnections(t *testing.T) {
 		}
 	}
 	// A known peer that is silent between messages stays.
-	conn := connect(t, "127.0.0.1", e.Addr(), nil)
+	conn := openStream(t, "127.0.0.1", e.Addr(), nil)
 	for range 2 {
 		if _, err := io.WriteString(conn, strings.Replace(options, "z9hG4bK", "z9hG4bK"+newTag(), 1)); err != nil {
 			t.Fatal(err)
@@ -443,11 +443,11 @@ func TestFloodOfConnections(t *testing.T) {
 
 	var strangers []net.Conn
 	for i := range 600 {
-		conn := connect(t, fmt.Sprintf("127.0.1.%d", 1+i%200), e.Addr(), nil)
+		conn := openStream(t, fmt.Sprintf("127.0.1.%d", 1+i%200), e.Addr(), nil)
 		_, _ = io.WriteString(conn, "REGISTER sip:x SIP/2.0\r\n") // it may be closed already
 		strangers = append(strangers, conn)
 	}
-	flood := connect(t, "127.0.0.1", e.Addr(), nil)
+	flood := openStream(t, "127.0.0.1", e.Addr(), nil)
 	answers := make(chan struct{})
 	go func() { defer close(answers); _, _ = io.Copy(io.Discard, flood) }()
 	text := strings.Replace(outside("INVITE", newRawPeer(t), e, 1), "/UDP", "/TCP", 1)
@@ -488,8 +488,8 @@ func TestShutdownOverStreams(t *testing.T) {
 		here := goleak.IgnoreCurrent()
 		e := newEndpoint(t, w.listening, w.trunk(p))
 		stop := runEndpoint(t, e)
-		connect(t, "127.0.0.1", e.Addr(), nil)
-		connect(t, "127.0.0.1", e.TLSAddr(), nil)
+		openStream(t, "127.0.0.1", e.Addr(), nil)
+		openStream(t, "127.0.0.1", e.TLSAddr(), nil)
 		c := upOn(t, e, p)
 		ringing := dial(t, t.Context(), e, invite())
 		m := p.expect("INVITE")
@@ -525,19 +525,20 @@ func TestSippOverTCP(t *testing.T) {
 	if err != nil {
 		t.Skip("SKIPPED: sipp is not installed")
 	}
-	port := freeTCPPort(t)
-	uas := exec.CommandContext(t.Context(), sipp, "-sn", "uas", "-t", "t1", "-i", "127.0.0.1", "-p", fmt.Sprint(port), "-nostdin")
+	at := freeTCPPort(t)
+	_, port, _ := net.SplitHostPort(at)
+	uas := exec.CommandContext(t.Context(), sipp, "-sn", "uas", "-t", "t1", "-i", "127.0.0.1", "-p", port, "-nostdin")
 	uas.Dir = t.TempDir()
 	if err := uas.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { uas.Process.Kill(); _ = uas.Wait() })
 	e := startEndpoint(t, nil, telephony.Trunk{
-		ID: "trk_test", Name: "sipp", Address: fmt.Sprintf("127.0.0.1:%d", port), Channels: 50, CPS: 1000, Enabled: true,
+		ID: "trk_test", Name: "sipp", Address: at, Channels: 50, CPS: 1000, Enabled: true,
 		TrunkOptions: telephony.TrunkOptions{Transport: telephony.TCP},
 	})
 	for deadline := time.Now().Add(patience); ; { // sipp has no sign of being ready but its port
-		conn, err := net.Dial("tcp4", fmt.Sprintf("127.0.0.1:%d", port))
+		conn, err := net.Dial("tcp4", at)
 		if err == nil {
 			conn.Close()
 			break
@@ -557,16 +558,6 @@ func TestSippOverTCP(t *testing.T) {
 		awaitDone(t, leg)
 	}
 	awaitFree(t, e)
-}
-
-func freeTCPPort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 // FuzzStream: whatever comes by a stream and however it is cut, the guard does

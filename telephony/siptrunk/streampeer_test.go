@@ -137,7 +137,7 @@ func (p *rawPeer) connected() net.Conn {
 func (p *rawPeer) connect(host string, to netip.AddrPort, settings *tls.Config) net.Conn {
 	p.t.Helper()
 	var reading sync.WaitGroup
-	conn := connect(p.t, host, to, settings)
+	conn := openStream(p.t, host, to, settings)
 	p.on.mu.Lock()
 	p.on.conns[to] = conn
 	p.on.mu.Unlock()
@@ -149,7 +149,7 @@ func (p *rawPeer) connect(host string, to netip.AddrPort, settings *tls.Config) 
 	return conn
 }
 
-func connect(t *testing.T, host string, to netip.AddrPort, settings *tls.Config) net.Conn {
+func openStream(t *testing.T, host string, to netip.AddrPort, settings *tls.Config) net.Conn {
 	t.Helper()
 	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(host)}, Timeout: patience}
 	conn, err := d.Dial("tcp4", to.String())
