@@ -525,8 +525,8 @@ func TestSippOverTCP(t *testing.T) {
 	if err != nil {
 		t.Skip("SKIPPED: sipp is not installed")
 	}
-	at := freeTCPPort(t)
-	_, port, _ := net.SplitHostPort(at)
+	port := fmt.Sprint(freeTCPPort(t))
+	at := net.JoinHostPort("127.0.0.1", port)
 	uas := exec.CommandContext(t.Context(), sipp, "-sn", "uas", "-t", "t1", "-i", "127.0.0.1", "-p", port, "-nostdin")
 	uas.Dir = t.TempDir()
 	if err := uas.Start(); err != nil {
@@ -558,6 +558,16 @@ func TestSippOverTCP(t *testing.T) {
 		awaitDone(t, leg)
 	}
 	awaitFree(t, e)
+}
+
+func freeTCPPort(t *testing.T) int {
+	t.Helper()
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
 }
 
 // FuzzStream: whatever comes by a stream and however it is cut, the guard does
