@@ -381,7 +381,7 @@ func (in *inbound) press(d telephony.Digit) {
 	select {
 	case in.s.digits <- d:
 	default:
-		in.s.log.Warn("key press dropped: nobody reads the digits")
+		in.s.log.Debug("key press dropped: nobody reads the digits")
 	}
 }
 
