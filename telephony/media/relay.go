@@ -14,6 +14,7 @@ type relayed struct {
 	live       bool     // the differences hold
 	first      uint16   // sequence of the first packet
 	packets    int
+	split      bool   // packets went on as several
 	sequence   uint16 // to add
 	timestamp  uint32 // to add
 }
@@ -98,7 +99,17 @@ func (o *outbound) forward(from *Session, generation uint32, p packet, now time.
 		return
 	}
 	sequence, timestamp := p.sequence+r.sequence, p.timestamp+r.timestamp
-	o.send(payloadType, p.marker || o.resume, sequence, timestamp, n, now)
+	switch {
+	case p.kind == kindEvent:
+		o.send(payloadType, p.marker || o.resume, sequence, timestamp, n, now)
+	case r.split && int16(sequence-o.sequence) < 0:
+		return // late, and its numbers went to the parts of others
+	default:
+		more := o.sendAudio(p.marker || o.resume, sequence, timestamp, n, now) - 1
+		r.split = r.split || more > 0
+		r.sequence += more
+		sequence += more
+	}
 	o.resume = false
 	if int16(sequence-o.sequence) >= 0 {
 		o.sequence = sequence + 1
@@ -115,7 +126,7 @@ func (o *outbound) join(generation uint32, p packet, now time.Time) {
 		start += uint32(behind) / telephony.FrameSamples * telephony.FrameSamples
 	}
 	o.relay.live, o.relay.generation = true, generation
-	o.relay.first, o.relay.packets = p.sequence, 0
+	o.relay.first, o.relay.packets, o.relay.split = p.sequence, 0, false
 	o.relay.sequence = o.sequence - p.sequence
 	o.relay.timestamp = start - p.timestamp
 	o.resume = true

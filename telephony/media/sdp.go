@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/pion/sdp/v3"
 )
@@ -179,12 +180,23 @@ func (d *description) remote(i int, ours []Codec) (Remote, error) {
 	r.Codec, r.PayloadType = r.Formats[0].Codec, r.Formats[0].PayloadType
 	r.DTMF, r.DTMFClock = events(m)
 	r.Control, r.Mux = d.control(m, addr)
+	r.MaxTime = maxTime(m)
 	theirs := directionOf(d.direction(m))
 	r.Send, r.Receive = theirs.receive, theirs.send
 	if addr.IsUnspecified() {
 		r.Send = false
 	}
 	return r, nil
+}
+
+// maxTime reads a=maxptime. Less than 10 ms nobody means.
+func maxTime(m *sdp.MediaDescription) time.Duration {
+	value, _ := m.Attribute("maxptime")
+	ms, err := strconv.ParseUint(strings.TrimSpace(value), 10, 16)
+	if err != nil || ms == 0 {
+		return 0
+	}
+	return time.Duration(max(ms, 10)) * time.Millisecond
 }
 
 // control reads where the far end wants RTCP (RFC 3605, RFC 5761). An address

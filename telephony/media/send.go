@@ -92,9 +92,8 @@ func (o *outbound) writeFrame(f *telephony.Frame, now time.Time) (at time.Time, 
 		return at, true
 	}
 	payload := o.remote.Codec.Encode(o.packet[12:12], f.Samples[:])
-	o.send(o.remote.payloadType(), o.resume, o.sequence, o.timestamp, len(payload), now)
+	o.sequence += o.sendAudio(o.resume, o.sequence, o.timestamp, len(payload), now)
 	o.resume = false
-	o.sequence++
 	o.timestamp += telephony.FrameSamples
 	return at, true
 }
@@ -109,6 +108,24 @@ func (o *outbound) clock(now time.Time) uint32 {
 		passed -= whole
 	}
 	return o.clockTimestamp + uint32(int64(passed)*8000/int64(time.Second))
+}
+
+// sendAudio sends the n samples that stand in o.packet behind the header, in as
+// many packets as the far end wants them in, and returns how many these were.
+func (o *outbound) sendAudio(marker bool, sequence uint16, timestamp uint32, n int, now time.Time) (packets uint16) {
+	most := o.remote.maxSamples()
+	if n <= most {
+		o.send(o.remote.payloadType(), marker, sequence, timestamp, n, now)
+		return 1
+	}
+	var whole [maxPayload]byte // sealing changes what stands in o.packet
+	copy(whole[:], o.packet[12:12+n])
+	for at := 0; at < n; at += most {
+		part := copy(o.packet[12:], whole[at:min(at+most, n)])
+		o.send(o.remote.payloadType(), marker && at == 0, sequence+packets, timestamp+uint32(at), part, now)
+		packets++
+	}
+	return packets
 }
 
 // send sends the n bytes that stand in o.packet behind the header.

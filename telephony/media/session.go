@@ -41,6 +41,8 @@ type Remote struct {
 	DTMFIn uint8
 	// DTMFClock is the clock rate of telephone-event in Hz; 0 means 8000.
 	DTMFClock uint32
+	// MaxTime is the longest packet that the far end takes; 0 means any.
+	MaxTime time.Duration
 	// Control is where the far end hears RTCP when it is not the port above Addr
 	// (a=rtcp, RFC 3605). Mux: RTP and RTCP share Addr and our port (RFC 5761).
 	Control netip.AddrPort
@@ -69,6 +71,14 @@ func (r *Remote) codecOf(payloadType uint8) (Codec, bool) {
 		}
 	}
 	return r.Codec, payloadType == r.payloadType()
+}
+
+// maxSamples is the most of audio that goes into one packet.
+func (r *Remote) maxSamples() int {
+	if r.MaxTime == 0 {
+		return maxPayload
+	}
+	return min(int(r.MaxTime*8000/time.Second), maxPayload)
 }
 
 // isEvent reports whether the far end sends telephone-event by a payload type.
