@@ -8,6 +8,7 @@ import (
 	"math"
 	"net/http"
 	"path"
+	"slices"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -104,6 +105,15 @@ func viewMedia(m telephony.MediaStats) *MediaView {
 	}
 }
 
+// viewTries tells the times as all others are told.
+func viewTries(tries []telephony.Try) []telephony.Try {
+	out := slices.Clone(tries)
+	for i := range out {
+		out[i].At = out[i].At.UTC().Truncate(time.Millisecond)
+	}
+	return out
+}
+
 func viewCall(c campaign.Call) CallView {
 	v := CallView{
 		ID: c.ID, Campaign: c.Campaign, List: c.List, Lead: c.Lead, Trunk: c.Trunk, Agent: c.Agent, Mode: c.Mode,
@@ -115,7 +125,7 @@ func viewCall(c campaign.Call) CallView {
 		MessageSHA: c.MessageSHA, OptOutAt: stamp(c.OptOutAt), EndedAt: stamp(c.EndedAt),
 		EndedBy: c.EndedBy, Cause: c.Cause, SIPStatus: c.SIPStatus, Q850: c.Q850, Ghost: c.Ghost,
 		Disposition: c.Disposition, Note: c.Note, DisposedAt: stamp(c.DisposedAt), Recorded: c.Recording != "",
-		Tries: c.Tries, Attestation: c.Attestation, Media: viewMedia(c.Media), AgentMedia: viewMedia(c.AgentMedia),
+		Tries: viewTries(c.Tries), Attestation: c.Attestation, Media: viewMedia(c.Media), AgentMedia: viewMedia(c.AgentMedia),
 	}
 	if !c.ConnectedAt.IsZero() && !c.EndedAt.IsZero() {
 		v.TalkMS = c.EndedAt.Sub(c.ConnectedAt).Milliseconds()

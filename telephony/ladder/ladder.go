@@ -134,7 +134,7 @@ func (t *track) follow(h heading) {
 	case h.method == "INVITE" && h.status == 0:
 		t.done = false // the first, or the next carrier's
 	case h.method == "INVITE" && h.status >= 200 && h.status < 300:
-		t.up = true
+		t.up, t.done = true, false
 	case h.method == "INVITE" && h.status >= 300 && !t.up, h.method == "BYE" && h.status >= 200:
 		t.done = true
 	}

@@ -175,6 +175,8 @@ func TestEveryEnd(t *testing.T) {
 			ids[name] = dialer.NewCallID()
 			h.hear(ids[name], messages...)
 		}
+		late := dialer.NewCallID() // answered long after it was given up
+		h.hear(late, "< 200 INVITE")
 		silent := dialer.NewCallID()
 		h.hear(silent, "> INVITE")
 		time.Sleep(linger + 2*sweepEvery)
@@ -183,11 +185,12 @@ func TestEveryEnd(t *testing.T) {
 				t.Errorf("%s: %d rows, %s", name, h.stored(id), h.of(id))
 			}
 		}
-		if h.stored(silent) != 0 {
+		if h.stored(silent) != 0 || h.stored(late) != 0 {
 			t.Error("a call that may go on is stored")
 		}
+		h.hear(late, "> ACK", "> BYE", "< 200 BYE")
 		time.Sleep(quiet)
-		if h.stored(silent) != 1 || h.Stats().Live != 0 {
+		if h.stored(silent) != 1 || h.stored(late) != 1 || h.Stats().Live != 0 {
 			t.Error("a call that nobody hears of stays in memory")
 		}
 	})
