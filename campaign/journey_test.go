@@ -1,6 +1,7 @@
 package campaign_test
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -426,6 +427,43 @@ func TestOrphansAreSettledFirst(t *testing.T) {
 		}
 		next.Close(nil)
 		<-ended
+	})
+}
+
+// A reaper takes note of the ringing calls that it is to give up.
+type reaper struct {
+	*simtrunk.Trunk
+	cancelled chan telephony.Invite
+}
+
+func (r reaper) CancelOrphan(_ context.Context, inv telephony.Invite) error {
+	r.cancelled <- inv
+	return nil
+}
+
+func TestOrphansThatRingAreCancelled(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := open(t, settings(campaign.Progressive), 1, func(telephony.Invite) simtrunk.Behaviour { return simtrunk.Behaviour{} })
+		h.agent("agt_1", answer{})
+		time.Sleep(10 * time.Second)
+		placed := h.call(0)
+		h.store.Restart()
+		r := reaper{h.trunk, make(chan telephony.Invite, 8)}
+		next := campaign.NewScheduler(campaign.Config{Store: h.store, Agents: h.registry, Carrier: h.trunk, Reaper: r})
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			next.Run(t.Context())
+		}()
+		synctest.Wait()
+		next.Close(nil)
+		<-ended
+		if len(r.cancelled) != 1 {
+			t.Fatalf("%d calls were cancelled, want the one that rang", len(r.cancelled))
+		}
+		if inv := <-r.cancelled; inv.Call != placed.ID || inv.To != placed.To || inv.From != placed.From || inv.Trunk != placed.Trunk {
+			t.Errorf("cancelled %+v, want %s to %s", inv, placed.ID, placed.To)
+		}
 	})
 }
 

@@ -108,7 +108,11 @@ func (s *Scheduler) settle() bool {
 	return false
 }
 
-// endOrphans hangs up what may still be up.
+// longestRing is how long after its placing a call may still ring: no carrier
+// lets one ring for longer.
+const longestRing = 5 * time.Minute
+
+// endOrphans hangs up what may still be up, and cancels what may still ring.
 func (s *Scheduler) endOrphans(orphans []Call) {
 	if s.cfg.Reaper == nil {
 		return
@@ -118,13 +122,20 @@ func (s *Scheduler) endOrphans(orphans []Call) {
 	var ending sync.WaitGroup
 	slots := make(chan struct{}, 50)
 	for _, c := range orphans {
-		if len(c.Dialog) == 0 {
+		rings := len(c.Dialog) == 0 && c.AnsweredAt.IsZero() && time.Since(c.PlacedAt) < longestRing
+		if len(c.Dialog) == 0 && !rings {
 			continue
 		}
 		slots <- struct{}{}
 		ending.Go(func() {
 			defer func() { <-slots }()
-			if err := s.cfg.Reaper.EndOrphan(ctx, c.Dialog); err != nil {
+			var err error
+			if rings {
+				err = s.cfg.Reaper.CancelOrphan(ctx, telephony.Invite{Call: c.ID, To: c.To, From: c.From, Trunk: c.Trunk})
+			} else {
+				err = s.cfg.Reaper.EndOrphan(ctx, c.Dialog)
+			}
+			if err != nil {
 				s.log.Warn("a call of the last run could not be ended", "call", c.ID, "err", err)
 			}
 		})

@@ -13,6 +13,7 @@ package postgres
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -208,6 +209,21 @@ const (
 		ON CONFLICT (slot) DO UPDATE SET epoch = excluded.epoch, batch = 0`
 	sqlEpoch = `SELECT epoch FROM nodes WHERE slot = $1`
 )
+
+const sqlCallKey = `UPDATE nodes SET call_key = coalesce(call_key, $2) WHERE slot = $1 RETURNING call_key`
+
+// CallKey returns the secret that names the calls of this node, the same at each
+// start. Register comes first.
+func (db *DB) CallKey(ctx context.Context) ([]byte, error) {
+	slot, _ := db.node()
+	fresh := make([]byte, 32)
+	rand.Read(fresh) // never fails
+	var key []byte
+	if err := db.pool.QueryRow(ctx, sqlCallKey, slot, fresh).Scan(&key); err != nil {
+		return nil, fmt.Errorf("reading the key of node %d: %w", slot, err)
+	}
+	return key, nil
+}
 
 // Register takes a node slot, from 1, for this process and draws its epoch. It
 // must come before any claim. A living process in the slot is a Conflict.

@@ -334,6 +334,25 @@ func TestLastFlush(t *testing.T) {
 
 // TestSlotIsKeptWhileBusy: the lock of the slot is taken again after its
 // connection was lost, though the log never is quiet.
+// The next process of a node names calls as the one before did; another node does
+// not.
+func TestCallKeyIsKept(t *testing.T) {
+	url := pgtest.New(t)
+	key := func(slot int) string {
+		db, err := Open(t.Context(), url, quiet(t))
+		check(t, err)
+		defer db.Close()
+		check(t, db.Register(t.Context(), slot))
+		k, err := db.CallKey(t.Context())
+		check(t, err)
+		return string(k)
+	}
+	first := key(1)
+	if len(first) != 32 || key(1) != first || key(2) == first {
+		t.Error("the key of a node is not its own, or changes with each start")
+	}
+}
+
 func TestSlotIsKeptWhileBusy(t *testing.T) {
 	db, err := Open(t.Context(), pgtest.New(t), quiet(t))
 	check(t, err)

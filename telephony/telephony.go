@@ -98,8 +98,11 @@ func (c Capacity) Free() int {
 
 // An OrphanReaper ends calls that an earlier process of this node left up.
 type OrphanReaper interface {
-	// EndOrphan sends BYE (or CANCEL) for a dialog saved by Leg.Dialog.
+	// EndOrphan sends BYE for a dialog saved by Leg.Dialog.
 	EndOrphan(ctx context.Context, dialog []byte) error
+	// CancelOrphan gives up a call that was placed as inv says and of which no
+	// dialog was saved: it may still ring.
+	CancelOrphan(ctx context.Context, inv Invite) error
 }
 
 // A Leg is one answered call leg. Whoever dialed it hangs it up.

@@ -103,6 +103,9 @@ func (s *service) openTelephony(ctx context.Context) error {
 			return err
 		}
 	}
+	if c.Key, err = s.db.CallKey(ctx); err != nil {
+		return err
+	}
 	c.Credentials, c.Bindings = s.db.SIPCredentials, bindings{s.db.DB}
 	c.OnGhost = s.db.MarkGhost // it then counts as abandoned
 	if keep := s.cfg.SIP.LadderKeep; keep > 0 {

@@ -66,6 +66,14 @@ func (a *attempt) try(status int, why string) []telephony.Try {
 	return []telephony.Try{{Trunk: a.inv.Trunk, Peer: "memory", At: a.placed, Status: status, Why: why}}
 }
 
+// CancelOrphan implements telephony.OrphanReaper.
+func (c Carrier) CancelOrphan(ctx context.Context, inv telephony.Invite) error {
+	if t := c[inv.Trunk]; t != nil {
+		return t.CancelOrphan(ctx, inv)
+	}
+	return nil
+}
+
 // EndOrphan implements telephony.OrphanReaper.
 func (c Carrier) EndOrphan(ctx context.Context, dialog []byte) error {
 	for _, t := range c {

@@ -207,6 +207,10 @@ func (t *Trunk) Press(call dialer.CallID, key rune) {
 	}
 }
 
+// CancelOrphan implements telephony.OrphanReaper. What rang for a process that
+// is gone is gone with it.
+func (t *Trunk) CancelOrphan(context.Context, telephony.Invite) error { return nil }
+
 // EndOrphan implements telephony.OrphanReaper.
 func (t *Trunk) EndOrphan(_ context.Context, dialog []byte) error {
 	if l := t.leg(dialer.CallID(dialog)); l != nil {

@@ -192,7 +192,7 @@ func TestReinviteWithoutSDP(t *testing.T) {
 	c.end(t, 3)
 }
 
-// S12: an ACK with the next re-INVITE right behind it.
+// An ACK with the next re-INVITE right behind it.
 func TestReinviteRightAfterACK(t *testing.T) {
 	c := up(t, nil)
 	c.p.request("INVITE", c.invite, "a1", 1, sdp(someSDPPort), sdpType)

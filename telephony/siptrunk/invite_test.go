@@ -147,7 +147,7 @@ func TestRefusals(t *testing.T) {
 	awaitFree(t, e)
 }
 
-// S1 and S2: the answer crosses CANCEL, whatever the CANCEL is answered with.
+// The answer crosses CANCEL, whatever the CANCEL is answered with.
 func TestNoGhostWhenCancelCrossesAnswer(t *testing.T) {
 	for _, cancelStatus := range []string{"200 OK", "481 Call/Transaction Does Not Exist"} {
 		for _, ringOut := range []bool{false, true} {
@@ -298,7 +298,7 @@ func (d *dialed) waiting(e *Endpoint) {
 	}
 }
 
-// S3: a silent trunk is given up; its late answer is ended, and Dial tells of
+// A silent trunk is given up; its late answer is ended, and Dial tells of
 // it: nobody may take the number for free before.
 func TestSilentTrunkAnswersLate(t *testing.T) {
 	p := newRawPeer(t)
@@ -337,7 +337,7 @@ func TestSilentTrunkRingsLate(t *testing.T) {
 	awaitFree(t, e)
 }
 
-// S4: any number of provisional responses.
+// Any number of provisional responses.
 func TestManyProvisionals(t *testing.T) {
 	p := newRawPeer(t)
 	e := startEndpoint(t, nil, testTrunk(p))
@@ -353,7 +353,7 @@ func TestManyProvisionals(t *testing.T) {
 	p.ok(p.expect("BYE"))
 }
 
-// S5: provisionals are told in wire order, also when the answer follows at once.
+// Provisionals are told in wire order, also when the answer follows at once.
 func TestProvisionalsInWireOrder(t *testing.T) {
 	p := newRawPeer(t)
 	e := startEndpoint(t, nil, testTrunk(p))
@@ -423,7 +423,7 @@ func TestPanicAtAnswer(t *testing.T) {
 	awaitFree(t, e)
 }
 
-// S6: each fork's answer is ACKed with its own tag; the second is hung up.
+// Each fork's answer is ACKed with its own tag; the second is hung up.
 func TestTwoForksAnswer(t *testing.T) {
 	p := newRawPeer(t)
 	e := startEndpoint(t, nil, testTrunk(p))
@@ -455,7 +455,7 @@ func TestTwoForksAnswer(t *testing.T) {
 	p.ok(p.expect("BYE"))
 }
 
-// S7: Contact is elsewhere and no proxy recorded a route: what goes there
+// Contact is elsewhere and no proxy recorded a route: what goes there
 // leaves from our port and says so.
 func TestContactElsewhere(t *testing.T) {
 	p, elsewhere := newRawPeer(t), newRawPeerAt(t, "127.0.0.2")

@@ -168,7 +168,7 @@ func TestNothingLeaksOver300Calls(t *testing.T) {
 // numberFor ends with what the robot is to do.
 func numberFor(i int) dialer.Number { return dialer.Number(strconv.Itoa(1000+i) + strconv.Itoa(i%5)) }
 
-// S11: many ringing calls cancelled at once all end, and the CANCELs are paced.
+// Many ringing calls cancelled at once all end, and the CANCELs are paced.
 func TestMassCancel(t *testing.T) {
 	const n = 200
 	r := newRobot(t)

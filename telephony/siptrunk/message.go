@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base32"
+	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -111,13 +112,22 @@ func newTag() string {
 	return lower32.EncodeToString(b)
 }
 
-// via returns a fresh Via; its branch names the transaction.
-func (e *Endpoint) via(p peer) *sip.ViaHeader {
+// named returns 120 bits that name a part of a call. With the same Config.Key the
+// next process finds the same ones, and can cancel what this one left ringing.
+func (e *Endpoint) named(part, callID string, cseq uint32) string {
+	mac := hmac.New(sha256.New, e.key)
+	fmt.Fprintf(mac, "%s\x00%s\x00%d", part, callID, cseq)
+	return lower32.EncodeToString(mac.Sum(nil)[:15])
+}
+
+// via returns a Via; the branch names the transaction: a new one, or that of an
+// INVITE outside of dialogs, which its call and CSeq name.
+func (e *Endpoint) via(p peer, branch string) *sip.ViaHeader {
 	v := &sip.ViaHeader{
 		ProtocolName: "SIP", ProtocolVersion: "2.0", Transport: upper(p.transport),
 		Host: hostOf(p.ours), Port: e.port(p),
 	}
-	v.Params.Add("branch", sip.RFC3261BranchMagicCookie+"."+newTag())
+	v.Params.Add("branch", sip.RFC3261BranchMagicCookie+"."+branch)
 	v.Params.Add("rport", "")
 	return v
 }
@@ -143,7 +153,7 @@ func (e *Endpoint) request(method sip.RequestMethod, p peer, to netip.AddrPort, 
 	from *sip.FromHeader, toHeader *sip.ToHeader, callID string, cseq uint32) *sip.Request {
 
 	req := sip.NewRequest(method, recipient)
-	req.AppendHeader(e.via(p))
+	req.AppendHeader(e.via(p, newTag()))
 	forwards := sip.MaxForwardsHeader(70)
 	req.AppendHeader(&forwards)
 	req.AppendHeader(from)
@@ -160,8 +170,9 @@ func (e *Endpoint) request(method sip.RequestMethod, p peer, to netip.AddrPort, 
 // newInvite builds the INVITE of a call.
 func (e *Endpoint) newInvite(p peer, callID string, sdp []byte) *sip.Request {
 	from := &sip.FromHeader{DisplayName: displayName(p.fromName), Address: p.from}
-	from.Params.Add("tag", newTag())
+	from.Params.Add("tag", e.named("tag", callID, 0))
 	req := e.request(sip.INVITE, p, p.addr, p.recipient, from, &sip.ToHeader{Address: p.to}, callID, 1)
+	req.ReplaceHeader(e.via(p, e.named("branch", callID, 1)))
 	req.AppendHeader(&sip.ContactHeader{Address: e.contact(p)})
 	req.AppendHeader(sip.NewHeader("Allow", allow))
 	req.AppendHeader(sip.NewHeader("Supported", supported))
@@ -176,7 +187,11 @@ func (e *Endpoint) newInvite(p peer, callID string, sdp []byte) *sip.Request {
 func (e *Endpoint) again(req *sip.Request, p peer, cseq uint32) *sip.Request {
 	next := req.Clone()
 	next.RemoveHeader("Via")
-	next.PrependHeader(e.via(p))
+	branch := newTag()
+	if req.IsInvite() && toTag(req) == "" {
+		branch = e.named("branch", req.CallID().Value(), cseq)
+	}
+	next.PrependHeader(e.via(p, branch))
 	next.CSeq().SeqNo = cseq
 	return next
 }

@@ -58,7 +58,10 @@ type Config struct {
 	RTPLow, RTPHigh int
 	// Realm is what agents' phones are challenged with.
 	Realm string
-	Log   *slog.Logger
+	// Key names the INVITEs of calls. With the same one, the next process of this
+	// node can cancel what this one leaves ringing; empty is a random one.
+	Key []byte
+	Log *slog.Logger
 	// NoResponse is how long a peer may stay silent, without even 100 Trying,
 	// before the call is given up; zero means 4 s.
 	NoResponse time.Duration
@@ -224,6 +227,9 @@ func New(cfg Config) (*Endpoint, error) {
 		stopping:  make(chan struct{}),
 	}
 	rand.Read(e.key) // never fails
+	if len(cfg.Key) > 0 {
+		e.key = slices.Clone(cfg.Key)
+	}
 
 	e.guard = newGuard(e)
 	e.conns = newConns(e, e.guard)
