@@ -5,7 +5,7 @@ export CGO_ENABLED ?= 0
 BIN := bin/dialer
 ARGS ?=
 
-.PHONY: help build demo test check race fuzz bench openapi clean setup-demo setup-test
+.PHONY: help build demo test interop check race fuzz bench openapi clean setup-demo setup-test
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,11 @@ demo: setup-demo build ## a whole contact centre on this machine; ARGS="--for 60
 test: setup-test check build ## every test, those of concurrent code with the race detector
 	CGO_ENABLED=1 go test -race -timeout 9m $$(go list ./... | grep -v '^dialer/cmd/dialer$$')
 	CGO_ENABLED=1 go test -race -timeout 9m -parallel 1 ./cmd/dialer
+
+interop: build ## calls with sipp, baresip and kamailio; docs/interop.md says what
+	@scripts/setup interop
+	go test -count=1 -v -run 'Sipp|Baresip|Kamailio|PopulationAndPhones' ./telephony/siptrunk
+	go test -count=1 -v -parallel 1 -run 'Sipp|Baresip' ./cmd/dialer
 
 check: ## formatting, vet, the layout of the folders
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo 'run gofmt -w on these'; exit 1; }
