@@ -154,7 +154,7 @@ func (a *attempt) heardAt(d time.Duration) time.Time {
 // first; the result is then what was known until there. The connect deadline
 // ends it even when no packet comes, now or ever.
 func (a *attempt) listen() (result amd.Result, heard bool) {
-	detector := a.s.cfg.NewDetector()
+	hearing := &hearing{detector: a.s.cfg.NewDetector()}
 	result = amd.Result{SpeechStart: -1, LastVoice: -1, GreetingEnd: -1}
 	for {
 		ctx, cancel := context.WithDeadline(a.calling, a.listenUntil(result))
@@ -171,12 +171,8 @@ func (a *attempt) listen() (result amd.Result, heard bool) {
 			}
 			return a.undecided(result), true
 		}
-		samples := frame.Samples[:]
-		if frame.Lost {
-			samples = nil
-		}
 		done := false
-		if result, done = detector.Write(samples); done {
+		if result, done = hearing.write(&frame); done {
 			if result.Verdict == amd.Unknown {
 				result.GreetingEnd = result.LastVoice
 			}
