@@ -105,3 +105,17 @@ func TestRefusedCallGoesToTheNextTrunk(t *testing.T) {
 		}
 	})
 }
+
+// A call that no trunk takes tells which was asked last.
+func TestEveryTrunkRefuses(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h, carrier := withTrunks(t, 1, busy)
+		carrier["trk_2"], carrier["trk_3"] = simtrunk.New(busy), simtrunk.New(busy)
+		h.agent("agt_1", sale)
+		time.Sleep(30 * time.Second)
+		calls := h.store.Calls()
+		if len(calls) != 1 || calls[0].Outcome != campaign.OutcomeCongestion || calls[0].Trunk != "trk_3" || len(calls[0].Tries) != 3 {
+			t.Errorf("%+v", calls)
+		}
+	})
+}
