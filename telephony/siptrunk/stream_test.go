@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -126,6 +127,28 @@ func TestLostConnectionInMidCall(t *testing.T) {
 		p.ok(bye)
 		awaitDone(t, c.leg)
 		awaitFree(t, e)
+	})
+}
+
+// The next process ends a call that was placed over a connection, over one of
+// its own.
+func TestOrphanOverStreams(t *testing.T) {
+	overStreams(t, func(t *testing.T, w tlsWorld, p *rawPeer) {
+		e := startEndpoint(t, w.listening, w.trunk(p))
+		c := upOn(t, e, p)
+		saved := c.leg.Dialog()
+		after := startEndpoint(t, w.listening, w.trunk(p))
+		ended := make(chan error, 1)
+		go func() { ended <- after.EndOrphan(t.Context(), saved) }()
+		bye := p.expect("BYE")
+		if bye.from == c.invite.from || !strings.HasPrefix(bye.get("Via"), "SIP/2.0/"+p.via()+" ") {
+			t.Errorf("BYE from %s: %s", bye.from, bye.get("Via"))
+		}
+		p.ok(bye)
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		c.end(t, 1)
 	})
 }
 
@@ -375,6 +398,7 @@ func TestSlowConnections(t *testing.T) {
 	runEndpoint(t, e)
 	options := outside("OPTIONS", p, e, 1)
 	half := strings.Replace(options, "Content-Length: 0", "Content-Length: 100", 1) + "v=0"
+	var closing sync.WaitGroup
 	for _, c := range []struct {
 		host, text string
 		to         netip.AddrPort
@@ -391,29 +415,32 @@ func TestSlowConnections(t *testing.T) {
 		{"127.0.0.1", "\x16\x03\x01", e.TLSAddr(), nil},
 	} {
 		conn := openStream(t, c.host, c.to, c.tls)
-		began := time.Now()
-		stop := make(chan struct{})
-		go func() { // a byte now and then does not help
-			for text := c.text; ; {
-				if _, err := io.WriteString(conn, text); err != nil {
-					return
+		closing.Go(func() {
+			began := time.Now()
+			stop := make(chan struct{})
+			go func() { // a byte now and then does not help
+				for text := c.text; ; {
+					if _, err := io.WriteString(conn, text); err != nil {
+						return
+					}
+					if text = ""; c.to == e.Addr() {
+						text = "x"
+					}
+					select {
+					case <-stop:
+						return
+					case <-time.After(50 * time.Millisecond):
+					}
 				}
-				if text = ""; c.to == e.Addr() {
-					text = "x"
-				}
-				select {
-				case <-stop:
-					return
-				case <-time.After(50 * time.Millisecond):
-				}
+			}()
+			got := untilEnd(conn)
+			close(stop)
+			if took := time.Since(began); string(got) == "STILL OPEN" || took > 3*time.Second {
+				t.Errorf("%s with %.15q: %q after %s", c.host, c.text, got, took)
 			}
-		}()
-		got := untilEnd(conn)
-		close(stop)
-		if took := time.Since(began); string(got) == "STILL OPEN" || took > 3*time.Second {
-			t.Errorf("%s with %.15q: %q after %s", c.host, c.text, got, took)
-		}
+		})
 	}
+	closing.Wait()
 	// A known peer that is silent between messages stays.
 	conn := openStream(t, "127.0.0.1", e.Addr(), nil)
 	for range 2 {
