@@ -163,7 +163,7 @@ func (d *dialog) build(method sip.RequestMethod, cseq uint32) *sip.Request {
 		req.AppendHeader(&sip.RouteHeader{Address: *r.Clone()})
 	}
 	if method == sip.INVITE || method == sip.UPDATE || method == sip.REFER {
-		req.AppendHeader(&sip.ContactHeader{Address: d.e.contact(p)})
+		req.AppendHeader(d.e.contactFor(p, d.target))
 		req.AppendHeader(sip.NewHeader("Allow", allow))
 		req.AppendHeader(sip.NewHeader("Supported", supported))
 	}

@@ -80,6 +80,15 @@ func (e *Endpoint) contact(p peer) sip.Uri {
 	return u
 }
 
+// contactFor is a Contact for a far end's: sips where that is (RFC 3261 12.1.1).
+func (e *Endpoint) contactFor(p peer, far sip.Uri) *sip.ContactHeader {
+	at := e.contact(p)
+	if strings.EqualFold(far.Scheme, "sips") {
+		at.Scheme = "sips"
+	}
+	return &sip.ContactHeader{Address: at}
+}
+
 // port is the one that the peer may send to: of our listener, or without one,
 // that of our connection.
 func (e *Endpoint) port(p peer) int { return cmp.Or(e.conns.port(p.transport), int(p.port)) }

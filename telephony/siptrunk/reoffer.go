@@ -59,7 +59,7 @@ func (l *Leg) reoffer(req *sip.Request, tx sip.ServerTransaction) {
 // accepting is a 200 to a re-INVITE or UPDATE.
 func (e *Endpoint) accepting(p peer, req *sip.Request) *sip.Response {
 	res := sip.NewResponseFromRequest(req, 200, "OK", nil)
-	res.AppendHeader(&sip.ContactHeader{Address: e.contact(p)})
+	res.AppendHeader(e.contactFor(p, req.Recipient))
 	res.AppendHeader(sip.NewHeader("Allow", allow))
 	res.AppendHeader(sip.NewHeader("Supported", supported))
 	return res

@@ -78,6 +78,84 @@ func TestCallWithoutListener(t *testing.T) {
 	})
 }
 
+func TestIPv6OverStreams(t *testing.T) {
+	for _, transport := range []telephony.Transport{telephony.TCP, telephony.TLS} {
+		l, err := net.Listen("tcp6", "[::1]:0")
+		if err != nil {
+			t.Skip("SKIPPED: no IPv6 on this host")
+		}
+		w := newTLSWorld(t)
+		var settings *tls.Config
+		if transport == telephony.TLS {
+			settings = w.server("::1", time.Now().Add(time.Hour))
+		}
+		p := acceptRaw(t, l, settings)
+		e := startEndpoint(t, func(c *Config) {
+			w.listening(c)
+			c.Listen, c.TLSListen = netip.MustParseAddrPort("[::1]:0"), netip.MustParseAddrPort("[::1]:0")
+		}, w.trunk(p))
+		d := dial(t, t.Context(), e, invite())
+		m := p.expect("INVITE")
+		us := fmt.Sprintf("[::1]:%d", map[telephony.Transport]netip.AddrPort{telephony.TCP: e.Addr(), telephony.TLS: e.TLSAddr()}[transport].Port())
+		if !strings.HasPrefix(m.get("Via"), "SIP/2.0/"+p.via()+" "+us+";") || m.get("Contact") != "<sip:dialer@"+us+p.param()+">" {
+			t.Errorf("Via %s, Contact %s", m.get("Via"), m.get("Contact"))
+		}
+		p.reply(m, reply{status: "486 Busy Here", tag: "x"})
+		if err := d.failed(); err.Cause != telephony.CauseBusy {
+			t.Errorf("got %+v", err)
+		}
+	}
+}
+
+// Provisional responses that arrive in one piece are heard in their order.
+func TestProvisionalsInOrderOverStreams(t *testing.T) {
+	overStreams(t, func(t *testing.T, w tlsWorld, p *rawPeer) {
+		e := startEndpoint(t, w.listening, w.trunk(p))
+		for range 20 {
+			var heard []int
+			inv := invite()
+			inv.OnProgress = func(pr telephony.Progress) { heard = append(heard, pr.Status) }
+			d := dial(t, t.Context(), e, inv)
+			m := p.expect("INVITE")
+			var all strings.Builder
+			for i, status := range []string{"180 Ringing", "183 Session Progress", "181 Forwarded", "182 Queued", "486 Busy Here"} {
+				fmt.Fprintf(&all, "SIP/2.0 %s\r\nVia: %s\r\nFrom: %s\r\nTo: %s;tag=t%d\r\nCall-ID: %s\r\nCSeq: %s\r\nContent-Length: 0\r\n\r\n",
+					status, m.get("Via"), m.get("From"), m.get("To"), i/4, m.get("Call-ID"), m.get("CSeq"))
+			}
+			p.send(m.from, all.String())
+			d.failed()
+			if !slices.Equal(heard, []int{180, 183, 181, 182}) {
+				t.Fatalf("heard %v", heard)
+			}
+		}
+	})
+}
+
+// TestSips: what began over TLS stays there, and a peer that is sips gets a
+// Contact that is.
+func TestSips(t *testing.T) {
+	w := newTLSWorld(t)
+	p := newStreamPeer(t, w.server("127.0.0.1", time.Now().Add(time.Hour)))
+	e := startEndpoint(t, w.listening, w.trunk(p))
+	d := dial(t, t.Context(), e, invite())
+	m := p.expect("INVITE")
+	sips := "sips:callee@" + p.addr().String()
+	p.reply(m, reply{status: "200 OK", tag: "a1", body: sdp(someSDPPort), contact: "<" + sips + ">"})
+	leg := d.answered()
+	if ack := p.expect("ACK"); ack.uri() != sips || ack.from != m.from {
+		t.Errorf("ACK to %s from %s", ack.uri(), ack.from)
+	}
+	again := *m // its Contact is what a request goes to
+	again.headers = append([][2]string{{"Contact", strings.Replace(m.get("Contact"), "sip:", "sips:", 1)}}, m.headers...)
+	p.request("INVITE", &again, "a1", 1, sdp(someSDPPort), sdpType)
+	if got := p.expect("200").get("Contact"); !strings.HasPrefix(got, "<sips:dialer@") {
+		t.Errorf("Contact is %s", got)
+	}
+	p.request("ACK", m, "a1", 1, "")
+	p.request("BYE", m, "a1", 2, "")
+	awaitDone(t, leg)
+}
+
 func TestLargeInviteOverTCP(t *testing.T) {
 	p := newStreamPeer(t, nil)
 	e := startEndpoint(t, nil, newTLSWorld(t).trunk(p))

@@ -57,6 +57,11 @@ func newStreamPeer(t *testing.T, settings *tls.Config) *rawPeer {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return acceptRaw(t, l, settings)
+}
+
+// acceptRaw is a peer on a listener.
+func acceptRaw(t *testing.T, l net.Listener, settings *tls.Config) *rawPeer {
 	on := &rawListener{Listener: l, via: "TCP", accepted: make(chan net.Conn, 1024), conns: map[netip.AddrPort]net.Conn{}}
 	if settings != nil {
 		on.Listener, on.via = tls.NewListener(l, settings), "TLS"
