@@ -65,6 +65,37 @@ func TestForgedPacketsAreNotHeard(t *testing.T) {
 	}
 }
 
+// What we send and somebody throws back is not heard, even where the far end has
+// taken our key for its own.
+func TestOurOwnPacketsAreNotHeard(t *testing.T) {
+	s, f := open(t), newStranger(t, "AES_CM_128_HMAC_SHA1_80")
+	n := NewNegotiation(s.Local(), both, telephony.SRTPRequired)
+	f.hear(n.Offer(""))
+	f.secret = []byte(n.secrets[f.suite.name].key + n.secrets[f.suite.name].salt)
+	f.out = f.context(f.secret)
+	r, err := n.Accept(f.body("RTP/SAVP", f.crypto("4")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.SetRemote(r)
+	s.Answered(time.Now())
+	for range latchPackets + 1 {
+		f.send(s.Local(), f.datagramOf(s, 9000))
+	}
+	f.barrier(s, 1000)
+	if got := s.Stats().Rejected; got != latchPackets+1 {
+		t.Errorf("%d packets were rejected, want %d", got, latchPackets+1)
+	}
+}
+
+// unsealed reports whether a session opens a packet.
+func unsealed(s *Session, packet []byte) bool {
+	s.in.mu.Lock()
+	defer s.in.mu.Unlock()
+	_, ok := s.in.unseal(packet)
+	return ok
+}
+
 // datagramOf is what our side sends of a frame.
 func (f *stranger) datagramOf(s *Session, value int16) []byte {
 	f.t.Helper()
@@ -110,7 +141,7 @@ func TestRolloverBothWays(t *testing.T) {
 		s, _, f := meet(t, su.name, telephony.SRTPRequired)
 		opens := func(p []byte) {
 			t.Helper()
-			if _, ok := s.in.unseal(p); !ok {
+			if !unsealed(s, p) {
 				t.Fatalf("%s: a packet before number %d was not opened", su.name, f.sequence)
 			}
 		}
@@ -127,7 +158,7 @@ func TestRolloverBothWays(t *testing.T) {
 				}
 				if i%10 == 8 {
 					opens(late)
-					if _, ok := s.in.unseal(late); ok {
+					if unsealed(s, late) {
 						t.Fatalf("%s: a repeated packet was opened", su.name)
 					}
 				}
@@ -184,7 +215,13 @@ func TestKeysOverReoffers(t *testing.T) {
 		}
 		reoffer("RTP/AVP", "a=sendonly")
 		f.barrier(s, 60)
+		again := f.sealed(0, spoken(60))
+		f.send(s.Local(), again)
+		f.barrier(s, 61)
 		reoffer("RTP/SAVP")
+		if unsealed(s, again) {
+			t.Errorf("%s: a packet from before the end of the hold is opened again", su.name)
+		}
 		speak("after hold")
 		reoffer("RTP/AVP", "a=inactive")
 		s.receive(f.sealed(0, spoken(7000)), f.addr, time.Now()) // counts, and is not heard
@@ -194,7 +231,9 @@ func TestKeysOverReoffers(t *testing.T) {
 		old := f.sealed(0, spoken(70))
 		f.rekey("three")
 		reoffer("RTP/AVP")
-		f.send(s.Local(), old) // was on its way
+		if !unsealed(s, old) {
+			t.Errorf("%s: a packet that was on its way under the key before is not opened", su.name)
+		}
 		speak("with a new key that begins to count at zero")
 
 		before := f.sequence
