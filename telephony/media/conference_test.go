@@ -102,7 +102,7 @@ func TestOneStreamAcrossConference(t *testing.T) {
 			if p.SSRC != last.SSRC || p.SequenceNumber != last.SequenceNumber+1 {
 				t.Fatalf("%s: SSRC %x, sequence %d after %x, %d", what, p.SSRC, p.SequenceNumber, last.SSRC, last.SequenceNumber)
 			}
-			if d := int32(p.Timestamp - last.Timestamp); d < 160 || d > 5*160 {
+			if d := int32(p.Timestamp - last.Timestamp); d < 160 || d > 8000 {
 				t.Fatalf("%s: timestamp moved by %d", what, d)
 			}
 			for _, b := range p.Payload {
@@ -128,7 +128,7 @@ func TestOneStreamAcrossConference(t *testing.T) {
 		expect("relay again", 20)
 	}
 	lag := time.Since(begin) - samples(int(last.Timestamp-first))
-	if lag.Abs() > 150*time.Millisecond {
+	if lag.Abs() > 500*time.Millisecond {
 		t.Errorf("the stream's time is %s behind the wall's", lag)
 	}
 }
