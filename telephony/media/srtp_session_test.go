@@ -217,7 +217,7 @@ func TestKeysOverReoffers(t *testing.T) {
 		f.barrier(s, 60)
 		again := f.sealed(0, spoken(60))
 		f.send(s.Local(), again)
-		f.barrier(s, 61)
+		f.barrier(s, 4500)
 		reoffer("RTP/SAVP")
 		if unsealed(s, again) {
 			t.Errorf("%s: a packet from before the end of the hold is opened again", su.name)
