@@ -44,11 +44,12 @@ var rules = map[string]access{
 	"POST /v1/api-keys":        admins,
 	"DELETE /v1/api-keys/{id}": admins,
 
-	"GET /v1/trunks":         leaders,
-	"POST /v1/trunks":        admins,
-	"GET /v1/trunks/{id}":    leaders,
-	"PATCH /v1/trunks/{id}":  admins,
-	"DELETE /v1/trunks/{id}": admins,
+	"GET /v1/trunks":            leaders,
+	"POST /v1/trunks":           admins,
+	"GET /v1/trunks/{id}":       leaders,
+	"PATCH /v1/trunks/{id}":     admins,
+	"DELETE /v1/trunks/{id}":    admins,
+	"POST /v1/trunks/{id}/test": admins,
 
 	"GET /v1/campaigns":                  staff,
 	"POST /v1/campaigns":                 managers,

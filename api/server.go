@@ -51,6 +51,8 @@ type Config struct {
 	Ladders Ladders
 	// Trunks tells what each trunk can take now; nil tells of none.
 	Trunks func() map[dialer.TrunkID]telephony.Capacity
+	// Tester places test calls; nil places none.
+	Tester telephony.TrunkTester
 	// Checks are asked by /readyz, by name; nil is ready.
 	Checks map[string]func(context.Context) error
 	// SIPRealm is the realm of the registrar, with which the passwords of
@@ -75,6 +77,8 @@ type Server struct {
 	recordings fs.FS
 	ladders    Ladders
 	trunksNow  func() map[dialer.TrunkID]telephony.Capacity
+	tester     telephony.TrunkTester
+	testing    chan struct{} // capacity 1: the test call under way
 	checks     map[string]func(context.Context) error
 	realm      string
 	origins    []string
@@ -137,7 +141,8 @@ func build(cfg Config) (*Server, error) {
 	closing, stop := context.WithCancel(context.Background())
 	s := &Server{
 		store: cfg.Store, events: cfg.Events, scheduler: cfg.Scheduler, agents: cfg.Agents,
-		recordings: cfg.Recordings, ladders: cfg.Ladders, trunksNow: cfg.Trunks, checks: cfg.Checks, realm: cfg.SIPRealm, origins: cfg.Origins,
+		recordings: cfg.Recordings, ladders: cfg.Ladders, trunksNow: cfg.Trunks, tester: cfg.Tester, testing: make(chan struct{}, 1),
+		checks: cfg.Checks, realm: cfg.SIPRealm, origins: cfg.Origins,
 		version: cfg.Version, log: cfg.Log, now: cfg.Now,
 		cursors: cursors{key}, limiter: newLimiter(cfg.RateLimit), strangers: newLimiter(wrongKeys), gate: g, sessions: newSessions(),
 		streams: make(chan struct{}, maxStreams),
@@ -194,6 +199,7 @@ func (s *Server) route() {
 		s.routeUsers()
 		s.routeKeys()
 		s.routeTrunks()
+		s.routeTestCall()
 		s.routeCampaigns()
 		s.routeLists()
 		s.routeImports()
