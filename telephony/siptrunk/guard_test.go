@@ -190,6 +190,10 @@ func FuzzGuard(f *testing.F) {
 			body, kind := bodyOf(req, keyTypes...)
 			infoDigit(kind, string(body))
 			sipfrag(string(body))
+			attestationOf(req)
+			minSession(sip.NewResponseFromRequest(req, 422, "", nil))
+			retryAfter(req)
+			parameter(headerValues(req, "authentication-info"), "nextnonce")
 			sessionExpires(req)
 			sdpOf(req)
 		}

@@ -534,7 +534,8 @@ func TestDialogIsKeptBeforeTheACK(t *testing.T) {
 		<-goOn
 	}
 	d := dial(t, t.Context(), e, inv)
-	p.reply(p.expect("INVITE"), answerSDP)
+	m := p.expect("INVITE")
+	p.reply(m, answerSDP)
 	saved := <-kept
 	if ack := p.await("ACK", 100*time.Millisecond); ack != nil {
 		t.Error("acknowledged before the dialog was kept")
@@ -544,6 +545,8 @@ func TestDialogIsKeptBeforeTheACK(t *testing.T) {
 	if got := d.answered().Dialog(); string(got) != string(saved) {
 		t.Errorf("kept %s\nwant %s", saved, got)
 	}
+	p.request("BYE", m, "a1", 1, "")
+	p.expect("200")
 }
 
 func TestEndOrphan(t *testing.T) {

@@ -170,7 +170,7 @@ func numberFor(i int) dialer.Number { return dialer.Number(strconv.Itoa(1000+i) 
 
 // Many ringing calls cancelled at once all end, and the CANCELs are paced.
 func TestMassCancel(t *testing.T) {
-	const n = 200
+	const n = 1000
 	r := newRobot(t)
 	e := startEndpoint(t, nil, testTrunk(r.rawPeer))
 	awaitTokens(t, e, n)
@@ -190,8 +190,12 @@ func TestMassCancel(t *testing.T) {
 		})
 	}
 	ringing.Wait()
+	cancelled := time.Now()
 	cancel()
 	calls.Wait()
+	if took := time.Since(cancelled); took > 5*time.Second {
+		t.Errorf("%d calls took %s to end", n, took)
+	}
 	close(causes)
 	for c := range causes {
 		if c != telephony.CauseCancelled {
