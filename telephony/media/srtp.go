@@ -102,7 +102,8 @@ type unseal struct {
 	before *unseal
 	// rollovers of each SSRC under the keys before. A far end that changes its
 	// key goes on counting (RFC 3711 section 3.3.1) or begins again (as RFC 4568
-	// section 7.1.4 has it for a new address): both are tried.
+	// section 7.1.4 has it for a new address): both are tried, and one more, since
+	// it may have rolled over in the packets between.
 	rollovers map[uint32]uint32
 	header    rtp.Header
 	heard     uint64 // counts packets
@@ -194,7 +195,12 @@ func (u *unseal) meet(k *openKey, st *opened, packet []byte) ([]byte, error) {
 		return nil, err
 	}
 	ssrc, sequence := u.header.SSRC, u.header.SequenceNumber
-	for _, rollover := range [2]uint32{0, u.rollovers[ssrc]} {
+	tries := [3]uint32{} // the first is 0
+	n := 1
+	if rollover, known := u.rollovers[ssrc]; known {
+		tries[1], tries[2], n = rollover, rollover+1, 3
+	}
+	for _, rollover := range tries[:n] {
 		context.SetROC(ssrc, rollover)
 		plain, err := context.DecryptRTP(u.plain[:0], packet, &u.header)
 		if err != nil {

@@ -240,7 +240,7 @@ func TestKeysOverReoffers(t *testing.T) {
 		for _, f.sequence = range []uint16{30_000, 60_000, 65_533} {
 			speak("before the next key, which rolls over")
 		}
-		rollover, _ := f.out.ROC(f.ssrc)
+		rollover, _ := f.out.ROC(f.ssrc) // which the session need not have seen yet
 		f.rekey("four")
 		f.out.SetROC(f.ssrc, rollover)
 		reoffer("RTP/AVP")
@@ -413,5 +413,28 @@ func TestStormOfSSRCIsForgotten(t *testing.T) {
 	}
 	if n := len(u.keys[0].streams); n != maxOpened {
 		t.Errorf("%d SSRC are known, want %d", n, maxOpened)
+	}
+}
+
+// A far end whose sequence rolls over just as it changes its key is heard.
+func TestRolloverBetweenKeys(t *testing.T) {
+	for _, su := range suites {
+		s, n, f := meet(t, su.name, telephony.SRTPRequired)
+		f.sequence = 65_534
+		if !unsealed(s, f.sealed(0, spoken(100))) {
+			t.Fatal("the first packet is not opened")
+		}
+		f.sealed(0, spoken(100)) // these two are lost
+		f.sealed(0, spoken(100))
+		f.rekey("two")
+		f.out.SetROC(f.ssrc, 1)
+		_, r, err := n.Answer(f.body("RTP/SAVP", f.crypto("1")), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.SetRemote(r)
+		if !unsealed(s, f.sealed(0, spoken(100))) {
+			t.Errorf("%s: a packet after the rollover is not opened under the new key", su.name)
+		}
 	}
 }
