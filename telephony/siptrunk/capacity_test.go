@@ -1,8 +1,12 @@
 package siptrunk
 
 import (
+	"math/rand/v2"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"dialer/telephony"
@@ -45,4 +49,69 @@ func TestDeadPort(t *testing.T) {
 	case <-time.After(patience):
 		t.Error("the refused call did not end")
 	}
+}
+
+// TestCapsUnderConcurrency: whatever calls begin, ask another peer, are given up
+// and heard again, in virtual time: never more calls begun than channels, and in
+// no second more INVITEs than the trunk takes, promised turns included.
+func TestCapsUnderConcurrency(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const channels, cps = 7, 12
+		l := aLine(time.Now(), func(c *telephony.Trunk) { c.Channels, c.CPS = channels, cps })
+		var mu sync.Mutex
+		var invites []time.Time
+		calls, most := 0, 0
+		sent := func() {
+			mu.Lock()
+			invites = append(invites, time.Now())
+			mu.Unlock()
+		}
+		var all sync.WaitGroup
+		for i := range 200 {
+			all.Go(func() {
+				rnd := rand.New(rand.NewPCG(uint64(i), 1))
+				pause := func(most time.Duration) { time.Sleep(time.Duration(rnd.Int64N(int64(most)))) }
+				for range 20 {
+					pause(3 * time.Second)
+					_, s, why := l.take(time.Now())
+					if why != "" {
+						continue
+					}
+					mu.Lock()
+					calls++
+					most = max(most, calls)
+					mu.Unlock()
+					sent()
+					for range rnd.IntN(3) { // further peers
+						pause(500 * time.Millisecond)
+						if at, ok := l.again(time.Now(), 4*time.Second); ok {
+							time.Sleep(time.Until(at))
+							sent()
+							share := s.share()
+							pause(time.Second)
+							share.release()
+						}
+					}
+					pause(2 * time.Second)
+					mu.Lock()
+					calls--
+					mu.Unlock()
+					s.release()
+				}
+			})
+		}
+		all.Wait()
+		if most != channels {
+			t.Errorf("%d calls at once on %d channels", most, channels)
+		}
+		slices.SortFunc(invites, time.Time.Compare)
+		for i := range invites {
+			if j := i + cps; j < len(invites) && invites[j].Sub(invites[i]) < time.Second {
+				t.Fatalf("%d INVITEs within %s", cps+1, invites[j].Sub(invites[i]))
+			}
+		}
+		if c := l.capacity(time.Now()); c.InUse != 0 || len(invites) < 300 {
+			t.Errorf("%d channels left in use after %d INVITEs", c.InUse, len(invites))
+		}
+	})
 }
