@@ -13,6 +13,9 @@ import (
 
 func ms(d time.Duration) float64 { return float64(d) / 1e6 }
 
+// transactions is how long SIP remembers what is over (RFC 3261 64*T1), and some.
+const transactions = 34 * time.Second
+
 // BenchmarkSignalledCall is the processor's time for a call that is answered and
 // hung up at once, at 200 calls a second, against sipp. Ours and diago's open
 // the sockets of their audio, sipp has none.
@@ -111,7 +114,7 @@ func BenchmarkBridgedCall(b *testing.B) {
 				c.do("bridge %d", calls)
 				f.streaming.Store(true)
 				settle(b, f, 2*calls)
-				time.Sleep(3 * time.Second) // first packets, RTCP, latching
+				time.Sleep(transactions) // SIP remembers each INVITE as long
 				sent, received := f.sent.Load(), f.received.Load()
 				f.delay()
 				before := c.do("look")
@@ -226,8 +229,7 @@ func Benchmark500Bridges(b *testing.B) {
 	b.ReportMetric(0, "ns/op")
 }
 
-// left waits until nothing is left of calls that are over, at most as long as
-// SIP remembers a transaction, and returns what is.
+// left waits until nothing is left of calls that are over, and returns what is.
 func left(c *child, idle sample, limit time.Duration) (goroutines, sockets int) {
 	for deadline := time.Now().Add(limit); ; time.Sleep(500 * time.Millisecond) {
 		now := c.do("look")
@@ -246,7 +248,8 @@ func Benchmark10000Calls(b *testing.B) {
 		c := start(b, "ours", f.addr())
 		idle := c.do("calls 10 100")
 		done := c.do("calls 10000 400")
-		goroutines, sockets := left(c, idle, 45*time.Second)
+		time.Sleep(transactions)
+		goroutines, sockets := left(c, idle, 15*time.Second)
 		b.ReportMetric(float64(goroutines), "goroutines-left")
 		b.ReportMetric(float64(sockets), "sockets-left")
 		b.ReportMetric(float64(done.Failed), "failed")

@@ -33,7 +33,7 @@ import (
 
 // What is measured runs in a process of its own, so that the processor's time
 // is its own too: the test binary calls itself. Parent and child speak lines.
-// CALLBENCH_PROFILE names a folder for the children's processor profiles.
+// CALLBENCH_PROFILE names a folder for the children's profiles.
 
 const roleVariable = "CALLBENCH_ROLE"
 
@@ -96,6 +96,12 @@ func serve(role, far string) error {
 			return err
 		}
 		defer pprof.StopCPUProfile()
+		defer func() {
+			if f, err := os.Create(filepath.Join(dir, fmt.Sprintf("%s-%d.allocs", role, os.Getpid()))); err == nil {
+				_ = pprof.Lookup("allocs").WriteTo(f, 0)
+				f.Close()
+			}
+		}()
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	var own sync.WaitGroup

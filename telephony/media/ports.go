@@ -94,6 +94,9 @@ func (p *Ports) Open(log *slog.Logger) (*Session, error) {
 	}
 }
 
+// Close ends at once what waits a while for another session, when none is open.
+func (p *Ports) Close() { p.reader.end() }
+
 // sweepEvery is how often sessions are looked at for what no packet brings
 // about: a report that is due, a key whose last packets were lost.
 const sweepEvery = 200 * time.Millisecond

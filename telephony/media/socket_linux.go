@@ -20,14 +20,19 @@ import (
 )
 
 // reader reads the sockets of all sessions with a few goroutines, which live
-// while a socket is open. A goroutine, a stack and a buffer for each socket would
+// while a socket is open and a little longer: calls that come one after the other
+// would make and end all of them each time. A goroutine, a stack and a buffer for each socket would
 // cost more than all that the sessions keep.
 type reader struct {
 	mu      sync.Mutex
 	pollers []*poller
 	next    int
 	sockets int
+	idle    *time.Timer // ends the pollers; nil while a socket is open
 }
+
+// pollersRest is how long the pollers wait for another socket.
+const pollersRest = 2 * time.Second
 
 // pollersPerCore: on a host that is too busy, what one of them still has to do
 // waits for its turn, and so should few legs only; nor may a tap that blocks
@@ -76,6 +81,10 @@ func (r *reader) open(addr netip.AddrPort, dscp int, log *slog.Logger,
 		_ = unix.Close(fd)
 		return nil, err
 	}
+	if r.idle != nil {
+		r.idle.Stop()
+		r.idle = nil
+	}
 	r.sockets++
 	r.next++
 	s.poller = r.pollers[r.next%len(r.pollers)]
@@ -103,11 +112,25 @@ func (r *reader) start() error {
 	return nil
 }
 
-// drop counts a socket less; the pollers end with the last. The caller holds r.mu.
+// drop counts a socket less; the pollers end some time after the last. The caller
+// holds r.mu.
 func (r *reader) drop() {
 	if r.sockets--; r.sockets == 0 {
-		r.stop()
+		r.idle = time.AfterFunc(pollersRest, r.end)
 	}
+}
+
+// end ends the pollers unless there is a socket again.
+func (r *reader) end() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.sockets > 0 {
+		return
+	}
+	if r.idle != nil {
+		r.idle.Stop()
+	}
+	r.stop()
 }
 
 func (r *reader) stop() {

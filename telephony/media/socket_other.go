@@ -18,6 +18,9 @@ import (
 // for less.
 type reader struct{}
 
+// end has nothing to end: each goroutine ends with its socket.
+func (r *reader) end() {}
+
 // socket is one UDP port. heard is called for each datagram, which it must not
 // keep, one at a time.
 type socket struct {

@@ -157,11 +157,11 @@ func (g *guard) parse(data []byte, o origin) (sip.Message, error) {
 // malformed says what is wrong with the headers that every message must have.
 func malformed(msg sip.Message) string {
 	var from, to, callID, cseq, vias int
-	headers := msg.(interface{ Headers() []sip.Header }).Headers()
-	if len(headers) > maxHeaders {
+	all := headers(msg)
+	if len(all) > maxHeaders {
 		return "has more than 100 headers"
 	}
-	for _, h := range headers {
+	for _, h := range all {
 		switch h.(type) {
 		case *sip.FromHeader:
 			from++

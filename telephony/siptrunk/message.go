@@ -288,12 +288,20 @@ var compact = map[string]string{
 }
 
 // headersOf returns all headers of a name, given in lower case.
-func headersOf(msg sip.Message, name string) []sip.Header {
-	found := msg.GetHeaders(name)
-	if short := compact[name]; short != "" {
-		found = append(found, msg.GetHeaders(short)...)
+func headersOf(msg sip.Message, name string) (found []sip.Header) {
+	short := compact[name]
+	// Not GetHeaders, which makes each name of the message lower case each time.
+	for _, h := range headers(msg) {
+		if is := h.Name(); strings.EqualFold(is, name) || short != "" && strings.EqualFold(is, short) {
+			found = append(found, h)
+		}
 	}
 	return found
+}
+
+// headers are all of a message.
+func headers(msg sip.Message) []sip.Header {
+	return msg.(interface{ Headers() []sip.Header }).Headers()
 }
 
 // headerValues joins all headers of a name, as RFC 3261 7.3.1 allows.

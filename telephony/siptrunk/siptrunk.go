@@ -384,6 +384,7 @@ func (e *Endpoint) Run(ctx context.Context) error {
 	e.conns.close()
 	own.Wait()
 	<-e.work.idle() // closing the user agent has ended every transaction
+	e.ports.Close()
 	return err
 }
 
