@@ -54,7 +54,7 @@ func TestMain(m *testing.M) {
 type sample struct {
 	CPU        time.Duration // user and system, since it began
 	Goroutines int
-	Heap       uint64 // heap and stacks in use, bytes; after a collection
+	Heap       uint64 // objects and stacks, bytes; after a collection
 	Mallocs    uint64
 	Sockets    int
 	Failed     int // calls that did not get what they wanted
@@ -187,7 +187,7 @@ func look() sample {
 	runtime.GC()
 	runtime.GC() // the first leaves what pools keep
 	runtime.ReadMemStats(&m)
-	s.Heap = m.HeapInuse + m.StackInuse
+	s.Heap = m.HeapAlloc + m.StackInuse
 	fds, _ := os.ReadDir("/proc/self/fd")
 	s.Sockets = len(fds)
 	return s
