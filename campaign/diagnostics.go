@@ -43,16 +43,19 @@ type LiveAbandon struct {
 	Abandoned int      `json:"abandoned"`
 	Rate      *float64 `json:"rate"`
 	Cap       float64  `json:"cap"`
-	// Allowance is how many more calls may be abandoned now.
+	// Allowance is how many more calls may be abandoned: cap times answered, less
+	// the abandoned.
 	Allowance float64 `json:"allowance"`
 }
 
 // LiveDecision is the pacer's last word.
 type LiveDecision struct {
-	Dial   int       `json:"dial"`
-	Limit  string    `json:"limit,omitempty"`
-	Reason string    `json:"reason,omitempty"`
-	At     time.Time `json:"at,omitzero"`
+	Dial   int    `json:"dial"`
+	Limit  string `json:"limit,omitempty"`
+	Reason string `json:"reason,omitempty"`
+	// AgentFirst: each call has an agent held for it before it is placed.
+	AgentFirst bool      `json:"agent_first"`
+	At         time.Time `json:"at,omitzero"`
 }
 
 // Diagnostics answers: why is it not dialing?
@@ -132,13 +135,14 @@ func (r *runner) live(l *Live) {
 	law := r.legal.figures()
 	l.Abandon = LiveAbandon{
 		Answered: law.answered, Abandoned: law.abandoned, Cap: *set.AbandonCap,
-		Allowance: *set.AbandonCap*float64(law.answered+1) - float64(law.abandoned),
+		Allowance: *set.AbandonCap*float64(law.answered) - float64(law.abandoned),
 	}
 	if law.answered > 0 {
 		rate := float64(law.abandoned) / float64(law.answered)
 		l.Abandon.Rate = &rate
 	}
-	l.Decision = LiveDecision{Dial: r.decision.Dial, Limit: r.decision.Limit, Reason: r.decision.Reason, At: r.decided}
+	d := r.decision
+	l.Decision = LiveDecision{Dial: d.Dial, Limit: string(d.Limit), Reason: d.Reason, AgentFirst: d.AgentFirst, At: r.decided}
 }
 
 // lookTime is how long the database may take to tell its part.
@@ -243,9 +247,9 @@ func warnings(d Diagnostics, set Settings) []string {
 		w = append(w, fmt.Sprintf("%.2f %% of the answered calls were abandoned, the cap is %.2f %%: each call gets its agent first until the rate is below it",
 			100**l.Abandon.Rate, 100*l.Abandon.Cap))
 	}
-	if set.Mode.Overdials() && l.State == Running && l.Abandon.Allowance < 1 && (l.Abandon.Rate == nil || *l.Abandon.Rate <= l.Abandon.Cap) {
-		w = append(w, fmt.Sprintf("%d people have answered in this period, too few for the cap of %.2f %%: each call gets its agent first",
-			l.Abandon.Answered, 100*l.Abandon.Cap))
+	if set.Mode.Overdials() && l.State == Running && l.Decision.AgentFirst && (l.Abandon.Rate == nil || *l.Abandon.Rate <= l.Abandon.Cap) {
+		w = append(w, fmt.Sprintf("%d of %d people who answered in this period were abandoned, the cap of %.2f %% allows no more: each call gets its agent first",
+			l.Abandon.Abandoned, l.Abandon.Answered, 100*l.Abandon.Cap))
 	}
 	if set.Mode == Predictive && !set.AMD && set.ClockStart == compliance.FromAnswer && set.ConnectDeadlineMS < 1000 {
 		w = append(w, "the connect deadline is shorter than a second: few agents can be in time")

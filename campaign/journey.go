@@ -312,7 +312,7 @@ func wrapUp(a *attempt) Outcome {
 	a.r.enter(a, phaseWrapUp)
 	began := time.Now()
 	said, ok := a.res.WrapUp(a.calling, time.Duration(a.campaign.Settings.WrapUpLimitS)*time.Second)
-	a.r.wrapped(time.Since(began))
+	a.r.wrapped(a.call.Agent, time.Since(began))
 	if ok {
 		a.dispose(said)
 	}

@@ -51,7 +51,6 @@ func (r *runner) placed(a *attempt) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	a.phase, a.since, a.sent = phaseRinging, time.Now(), true
-	r.estimate.Placed()
 }
 
 // detected teaches the estimator who has answered; the first word counts.
@@ -89,11 +88,19 @@ func (r *runner) ended(a *attempt, c Call) {
 	}
 }
 
-// wrapped teaches the estimator how long a wrap-up took.
-func (r *runner) wrapped(d time.Duration) {
+// wrapped teaches the estimator how long a wrap-up took, and whether the agent
+// went away after it.
+func (r *runner) wrapped(agent dialer.AgentID, d time.Duration) {
+	left := true
+	for _, s := range r.s.cfg.Agents.List() {
+		if s.Agent == agent {
+			left = s.State == agents.NotReady
+			break
+		}
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.estimate.Wrapped(d)
+	r.estimate.Wrapped(d, left)
 }
 
 // left forgets an attempt whose journey is over.

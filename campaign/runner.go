@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -343,8 +344,8 @@ func (r *runner) decide(c Campaign, counts agents.Counts, now time.Time) {
 	r.mu.Unlock()
 	r.record(d, now)
 	mode := c.Settings.Mode
-	if mode.Overdials() && d.Allowance < 1 {
-		mode = Progressive // no call may be abandoned: each gets its agent first
+	if mode.Overdials() && d.AgentFirst {
+		mode = Progressive
 	}
 	for range min(d.Dial, len(r.hopper.leads)) {
 		r.start(r.hopper.pop(), mode)
@@ -353,7 +354,10 @@ func (r *runner) decide(c Campaign, counts agents.Counts, now time.Time) {
 
 // pacerFor returns the pacer of the campaign's settings.
 func (r *runner) pacerFor(c Campaign) (pacing.Pacer, error) {
-	cfg := pacing.Config{Mode: pacing.Mode(c.Settings.Mode), Ratio: c.Settings.Ratio, Cap: *c.Settings.AbandonCap}
+	cfg := pacing.Config{
+		Mode: pacing.Mode(c.Settings.Mode), Ratio: c.Settings.Ratio, Cap: *c.Settings.AbandonCap,
+		Undetected: !c.Settings.AMD,
+	}
 	if cfg.Cap == 0 && c.Settings.Mode.Overdials() {
 		cfg.Mode = pacing.Progressive // nobody may be abandoned
 	}
@@ -374,7 +378,7 @@ func (r *runner) snapshot(c Campaign, counts agents.Counts, now time.Time) pacin
 	law := r.legal.figures()
 	s := pacing.Snapshot{
 		Now: now, Ready: counts.Ready, Talking: counts.Talking, WrapUp: counts.WrapUp,
-		Laws: r.estimate.Laws(), Answered: law.answered, Abandoned: law.abandoned, Cap: *c.Settings.AbandonCap,
+		Answered: law.answered, Abandoned: law.abandoned, Cap: *c.Settings.AbandonCap,
 		Lines: r.s.lines.free(c.Settings.Trunks()), LeadsLeft: len(r.hopper.leads),
 	}
 	for a := range r.attempts {
@@ -398,6 +402,8 @@ func (r *runner) snapshot(c Campaign, counts agents.Counts, now time.Time) pacin
 			s.Held++
 		}
 	}
+	slices.Sort(s.Ringing) // the same calls give the same decision, to the last digit
+	s.Laws = r.estimate.Laws(&s)
 	return s
 }
 

@@ -26,6 +26,17 @@ type Config struct {
 	// Cap is the allowed abandoned share, 0.03 for 3 %, when the snapshot has
 	// none. With no cap at all predictive dials one call per agent.
 	Cap float64
+	// FalsePositives is the share of persons whom detection takes for machines.
+	// They count as abandoned, so predictive aims that much below the cap.
+	FalsePositives float64
+	// Undetected: nothing tells machines from persons, so that both are in the
+	// figures. Predictive then aims at 85 % of the cap.
+	Undetected bool
+	// Strict suits a window of a day: predictive aims at 90 % of the cap and
+	// keeps one call more in reserve, and the allowance counts as spent while it
+	// is less than one whole call. Without it a call may be risked as soon as
+	// anything is left.
+	Strict bool
 	// MaxLinesPerAgent bounds the calls up at once, talks included, per agent at
 	// work; 0 means no bound.
 	MaxLinesPerAgent float64
@@ -44,6 +55,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("pacing: ratio %g is not between 1 and 20 calls per free agent", c.Ratio)
 	case bad(c.Cap) || c.Cap < 0 || c.Cap > 1:
 		return fmt.Errorf("pacing: cap %g is not a share between 0 and 1 (3 %% is 0.03)", c.Cap)
+	case bad(c.FalsePositives) || c.FalsePositives < 0 || c.FalsePositives > 1:
+		return fmt.Errorf("pacing: false positives of %g are not a share between 0 and 1", c.FalsePositives)
 	case bad(c.MaxLinesPerAgent) || c.MaxLinesPerAgent < 0:
 		return fmt.Errorf("pacing: %g lines per agent is below 0", c.MaxLinesPerAgent)
 	case c.Burst < 0:
@@ -57,14 +70,14 @@ func New(c Config) (Pacer, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	p := pacer{Config: c}
+	p := &pacer{Config: c}
 	switch c.Mode {
 	case Power:
 		p.want = p.power
 	case Predictive:
 		p.want = p.predictive
 	default:
-		p.want = oneToOne
+		p.want = agentFirst
 	}
 	return p, nil
 }
@@ -73,28 +86,29 @@ func New(c Config) (Pacer, error) {
 // branch of a mode can pass a bound.
 type pacer struct {
 	Config
-	want func(Snapshot) Decision
+	want     func(*Snapshot) Decision
+	forecast forecast // kept for its memory
 }
 
 // Decide implements Pacer.
-func (p pacer) Decide(s Snapshot) Decision {
-	s = s.sane(p.Cap)
+func (p *pacer) Decide(given Snapshot) Decision {
+	s := given.sane(p.Cap)
 	d := p.want(s)
-	d.Allowance = s.allowance()
+	d.Seen, d.Allowance = s.counts(), s.allowance()
 	return p.bound(s, d)
 }
 
 // bound is the last step of every decision.
-func (p pacer) bound(s Snapshot, d Decision) Decision {
+func (p *pacer) bound(s *Snapshot, d Decision) Decision {
 	for _, b := range [...]struct {
-		most      int
-		name, why string
+		most int
+		name Limit
+		why  string
 	}{
-		{p.burst(s), "burst", "the most in one decision"},
-		{p.linesLeft(s), "lines-per-agent", "lines left for these agents"},
-		{p.spare(s), "allowance", "if all in flight are answered, no more may find no agent"},
-		{s.Lines, "lines", "trunk lines free"},
-		{s.LeadsLeft, "leads", "leads that may be called now"},
+		{p.burst(s), LimitBurst, "the most in one decision"},
+		{p.linesLeft(s), LimitLinesPerAgent, "lines left for these agents"},
+		{s.Lines, LimitLines, "trunk lines free"},
+		{s.LeadsLeft, LimitLeads, "leads that may be called now"},
 	} {
 		if most := max(b.most, 0); d.Dial > most {
 			d.Reason += fmt.Sprintf("; only %d: %s", most, b.why)
@@ -105,7 +119,7 @@ func (p pacer) bound(s Snapshot, d Decision) Decision {
 }
 
 // burst is the most calls of one decision.
-func (p pacer) burst(s Snapshot) int {
+func (p *pacer) burst(s *Snapshot) int {
 	if p.Burst > 0 {
 		return p.Burst
 	}
@@ -113,43 +127,23 @@ func (p pacer) burst(s Snapshot) int {
 }
 
 // linesLeft is how many more calls the agents at work may have up.
-func (p pacer) linesLeft(s Snapshot) int {
+func (p *pacer) linesLeft(s *Snapshot) int {
 	if p.MaxLinesPerAgent == 0 {
 		return math.MaxInt
 	}
 	return int(min(p.MaxLinesPerAgent*float64(s.agents()), 1e9)) - s.inFlight() - len(s.Talking)
 }
 
-// spare is how many more calls may be in flight so that, should a person answer
-// every one of them before any talk ends, no more are abandoned than the
-// allowance holds. No order of answers can then pass the cap. Power without a
-// cap promises nothing.
-func (p pacer) spare(s Snapshot) int {
-	if p.Mode == Power && s.Cap == 0 {
-		return math.MaxInt
-	}
-	return s.Ready + s.Held + int(max(s.allowance(), 0)) - s.inFlight()
-}
-
 // sane replaces counts that cannot be, so that a fault elsewhere never dials more.
-func (s Snapshot) sane(limit float64) Snapshot {
+func (s Snapshot) sane(limit float64) *Snapshot {
 	if !(s.Cap > 0) {
 		s.Cap = limit
 	}
 	s.Cap = min(s.Cap, 1)
 	s.Ready, s.Held, s.Waiting = max(s.Ready, 0), max(s.Held, 0), max(s.Waiting, 0)
 	s.Answered, s.Abandoned = max(s.Answered, 0), max(s.Abandoned, 0)
-	return s
-}
-
-// agents is the number of agents at work.
-func (s Snapshot) agents() int { return s.Ready + s.Held + len(s.Talking) + len(s.WrapUp) }
-
-// inFlight is the number of calls that have no agent yet.
-func (s Snapshot) inFlight() int { return len(s.Ringing) + len(s.Detecting) + s.Waiting }
-
-// allowance is how many of the answers to come may be abandoned; below 1 none
-// may, because it would count among the answered too.
-func (s Snapshot) allowance() float64 {
-	return s.Cap*float64(s.Answered+1) - float64(s.Abandoned)
+	if s.Laws == nil || s.Laws.ringBy == nil {
+		s.Laws = new(Estimator).Laws(&s)
+	}
+	return &s
 }

@@ -15,20 +15,23 @@ import (
 // that end quickly.
 type Estimator struct {
 	RingMax  time.Duration `json:"ring_max_ns"`
-	Attempts int           `json:"attempts"` // finished, never faded
-	InFlight int           `json:"-"`
+	Attempts int           `json:"attempts"`        // finished, never faded
 	Live     []float64     `json:"live,omitempty"`  // by second of ring age, faded
 	Other    []float64     `json:"other,omitempty"` // likewise
-	Talk     Moments       `json:"talk"`
-	Wrap     Moments       `json:"wrap"`
+	Talk     Spans         `json:"talk"`
+	Wrap     Spans         `json:"wrap"`
 	Detect   Share         `json:"detect"`
-}
+	// Leaves are the agents who went on a break instead of back to ready.
+	Leaves Share `json:"leaves"`
 
-// Moments are faded sums of a duration in seconds.
-type Moments struct {
-	N   float64 `json:"n"`
-	Sum float64 `json:"sum"`
-	Sq  float64 `json:"sq"`
+	inFlight   int
+	level      levelTest
+	laws       *Laws
+	builtAt    time.Time
+	builtOf    int // attempts behind laws
+	lookedAt   time.Time
+	suppliedAt time.Time
+	suppliedOf float64
 }
 
 // Share is a faded count of yes among all.
@@ -37,72 +40,83 @@ type Share struct {
 	Yes float64 `json:"yes"`
 }
 
+func (s *Share) add(yes bool, memory float64) {
+	if !s.sound() {
+		*s = Share{}
+	}
+	keep := 1 - 1/memory
+	s.N, s.Yes = s.N*keep+1, s.Yes*keep
+	if yes {
+		s.Yes++
+	}
+}
+
+func (s *Share) sound() bool { return s.Yes >= 0 && s.Yes <= s.N && s.N < 1e12 }
+
 // Memory and limits of what is learned.
 const (
 	attemptMemory = 1500.0
 	flightMemory  = 20.0
 	talkMemory    = 600.0
 	longestRing   = 120 // seconds; later ends count as the last
-	longestTalk   = 4 * time.Hour
+	rebuildEvery  = 10 * time.Second
+	supplyEvery   = 30 * time.Second
 )
-
-// Placed tells of a new attempt.
-func (e *Estimator) Placed() { e.InFlight++ }
 
 // Ended tells how an attempt ended: live if a person answered, after which ring
 // time in either case. For an answering machine it is the time of its answer.
 func (e *Estimator) Ended(live bool, ring time.Duration) {
-	e.InFlight = max(e.InFlight-1, 0)
 	e.Attempts++
-	if e.Live == nil {
+	if !counts(e.Live) || !counts(e.Other) {
 		e.Live, e.Other = make([]float64, longestRing), make([]float64, longestRing)
 	}
-	keep := 1 - 1/max(attemptMemory, flightMemory*float64(e.InFlight))
+	keep := 1 - 1/max(attemptMemory, flightMemory*float64(e.inFlight))
 	for i := range e.Live {
 		e.Live[i] *= keep
-	}
-	for i := range e.Other {
 		e.Other[i] *= keep
 	}
 	into := e.Other
 	if live {
 		into = e.Live
+		e.level.answers++
 	}
-	into[min(max(int(ring/time.Second), 0), len(into)-1)]++
+	into[min(max(int(ring/time.Second), 0), longestRing-1)]++
+}
+
+// counts reports whether these can be counts by second of ring age.
+func counts(by []float64) bool {
+	for _, n := range by {
+		if !(n >= 0 && n < 1e12) {
+			return false
+		}
+	}
+	return len(by) == longestRing
 }
 
 // Detected tells whether the detection of an answered call ended with a person.
-func (e *Estimator) Detected(live bool) {
-	keep := 1 - 1/talkMemory
-	e.Detect.N = e.Detect.N*keep + 1
-	e.Detect.Yes *= keep
-	if live {
-		e.Detect.Yes++
-	}
-}
+func (e *Estimator) Detected(live bool) { e.Detect.add(live, talkMemory) }
 
 // Talked tells how long an agent and a person talked.
-func (e *Estimator) Talked(d time.Duration) { e.Talk.add(d) }
+func (e *Estimator) Talked(d time.Duration) { e.Talk.add(d.Seconds(), talkMemory) }
 
-// Wrapped tells how long a wrap-up took.
-func (e *Estimator) Wrapped(d time.Duration) { e.Wrap.add(d) }
-
-func (m *Moments) add(d time.Duration) {
-	x := min(max(d, 0), longestTalk).Seconds()
-	keep := 1 - 1/talkMemory
-	m.N, m.Sum, m.Sq = m.N*keep+1, m.Sum*keep+x, m.Sq*keep+x*x
+// Wrapped tells how long a wrap-up took, and whether the agent then left.
+func (e *Estimator) Wrapped(d time.Duration, left bool) {
+	e.Wrap.add(d.Seconds(), talkMemory)
+	e.Leaves.add(left, talkMemory)
 }
 
-// with adds n pretended observations of mean seconds with a CV of 1.
-func (m Moments) with(n, mean float64) Moments {
-	return Moments{m.N + n, m.Sum + n*mean, m.Sq + n*2*mean*mean}
-}
-
-func (m Moments) mean() time.Duration { return seconds(m.Sum / m.N) }
-
-func (m Moments) cv() float64 {
-	mean := m.Sum / m.N
-	return math.Sqrt(max(m.Sq/m.N-mean*mean, 0)) / mean
+// Laws returns what has been learned, as of s.Now and knowing what is under way
+// in s. It is to be asked at every decision: what rings without being answered
+// is knowledge too.
+func (e *Estimator) Laws(s *Snapshot) *Laws {
+	e.inFlight = len(s.Ringing)
+	if e.laws != nil {
+		e.expect(s)
+	}
+	if e.laws == nil || s.Now.Sub(e.builtAt) >= rebuildEvery || s.Now.Before(e.builtAt) || e.builtOf < 50 && e.Attempts >= e.builtOf+5 {
+		e.laws, e.builtAt, e.builtOf = e.build(s), s.Now, e.Attempts
+	}
+	return e.laws
 }
 
 // What is believed before anything was seen, and how many observations it weighs.
@@ -115,32 +129,37 @@ const (
 	priorWrap     = 20.0
 )
 
-// Laws returns what has been learned, so far as it has mixed with mild beliefs.
-func (e *Estimator) Laws() Laws {
+func (e *Estimator) build(s *Snapshot) *Laws {
+	l := &Laws{Dialed: e.Attempts, RingMax: e.RingMax}
 	live, ring, all := 0.0, 0.0, 0.0
+	if !counts(e.Live) || !counts(e.Other) {
+		e.Live, e.Other = nil, nil
+	}
 	for i, n := range e.Live {
 		live += n
 		ring += n * (float64(i) + 0.5)
-		all += n
+		all += n + e.Other[i]
 	}
-	for _, n := range e.Other {
-		all += n
-	}
-	talk, wrap := e.Talk.with(priorTalks, priorTalk), e.Wrap.with(priorTalks, priorWrap)
-	l := Laws{
-		Dialed:   e.Attempts,
-		LiveRate: (live + priorAttempts*priorLive) / (all + priorAttempts),
-		RingMean: seconds((ring + priorTalks*priorRing) / (live + priorTalks)),
-		RingMax:  e.RingMax,
-		TalkMean: talk.mean(), TalkCV: talk.cv(),
-		WrapMean: wrap.mean(), WrapCV: wrap.cv(),
-	}
-	if e.Attempts > 0 {
-		l.Live, l.Other = append([]float64(nil), e.Live...), append([]float64(nil), e.Other...)
-	}
-	if e.Detect.N >= 10 {
+	l.LiveRate = (live + priorAttempts*priorLive) / (all + priorAttempts)
+	l.RingMean = seconds((ring + priorTalks*priorRing) / (live + priorTalks))
+	l.liveSeen = live
+	if e.Detect.N >= 10 && e.Detect.sound() {
 		l.DetectedLive = e.Detect.Yes / e.Detect.N
 	}
+	l.ring = newRingLaw(l, e.Live, e.Other, s.Ringing)
+	l.answers()
+	if old := e.laws; old != nil && s.Now.Sub(e.suppliedAt) < supplyEvery && !s.Now.Before(e.suppliedAt) &&
+		(e.Talk.N > 30 || e.Talk.N == e.suppliedOf) {
+		l.TalkMean, l.WrapMean, l.Leaving, l.talkBy, l.wrapBy = old.TalkMean, old.WrapMean, old.Leaving, old.talkBy, old.wrapBy
+		return l
+	}
+	e.suppliedAt, e.suppliedOf = s.Now, e.Talk.N
+	if e.Leaves.sound() {
+		l.Leaving = (e.Leaves.Yes + 0.1) / (e.Leaves.N + 5)
+	}
+	talk, wrap := e.Talk.law(s.Talking, priorTalk), e.Wrap.law(s.WrapUp, priorWrap)
+	l.TalkMean, l.WrapMean = seconds(talk.mean), seconds(wrap.mean)
+	l.supplies(talk, wrap)
 	return l
 }
 
@@ -148,5 +167,5 @@ func seconds(x float64) time.Duration {
 	if !(x > 0) {
 		return 0
 	}
-	return time.Duration(min(x, 1e6) * float64(time.Second))
+	return time.Duration(math.Round(min(x, 1e6) * float64(time.Second)))
 }

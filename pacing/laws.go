@@ -5,12 +5,93 @@ import (
 	"time"
 )
 
+// Laws are what is known of a campaign at one moment; see Estimator.
+type Laws struct {
+	Dialed   int           // finished attempts behind the figures
+	LiveRate float64       // share of attempts that a person answers
+	RingMean time.Duration // INVITE to a person's answer
+	RingMax  time.Duration // the campaign's ring timeout
+	TalkMean time.Duration
+	WrapMean time.Duration
+	// DetectedLive is the share of detections that end with a person; 0 means
+	// that it is not known, and every one is counted as a person.
+	DetectedLive float64
+	// Leaving is the share of wrap-ups after which the agent takes a break.
+	Leaving float64
+
+	liveSeen float64 // live answers behind the figures, faded
+	ring     ringLaw
+	// ringBy[age][k] is the chance that an attempt is answered by a person
+	// within k+1 steps; talkBy[bin][k] and wrapBy[bin][k] that an agent is free
+	// by the middle of step k and the grace.
+	ringBy, talkBy, wrapBy [][]float64
+}
+
 // step is the grid of the forecast in seconds, and graceTime how long after an
 // answer an agent may still come free: the greeting and the connect deadline.
 const (
 	step      = 2.0
-	graceTime = 2.0
+	graceTime = 3.0
 )
+
+// rows is a table of count rows, one column a step.
+func (l *Laws) rows(count int) [][]float64 {
+	n := int(math.Ceil((ringEnd(l)+2)/step)) + 1
+	cells := make([]float64, count*n)
+	r := make([][]float64, count)
+	for i := range r {
+		r[i] = cells[i*n : (i+1)*n : (i+1)*n]
+	}
+	return r
+}
+
+// answers computes the chances of answers that every decision looks up.
+func (l *Laws) answers() {
+	l.ringBy = l.rows(len(l.ring.live) + 1)
+	for age := range l.ringBy {
+		l.ring.answeredBy(float64(age), l.ringBy[age])
+	}
+}
+
+// supplies computes those of agents who come free.
+func (l *Laws) supplies(talk, wrap spanLaw) {
+	bins := len(spanEdges) - 1
+	l.talkBy, l.wrapBy = l.rows(bins), l.rows(bins)
+	n := len(l.talkBy[0])
+	stays := 1 - l.Leaving
+	horizon := func(k int) float64 { return (float64(k)+0.5)*step + graceTime }
+	talks, wraps := talk.seconds(), wrap.seconds()
+	over := func(by []float64, x int) float64 { return by[min(x, len(by)-1)] }
+	// A talk must end and its wrap-up too: the convolution of both, by seconds.
+	m := int(horizon(n-1)) + 2
+	wrapped := make([]float64, m)
+	for i := range wrapped {
+		wrapped[i] = 1 - (over(wraps, i)+over(wraps, i+1))/2
+	}
+	ends := make([]float64, m)
+	for b := range bins {
+		age := int(spanEdges[b]+spanEdges[b+1]) / 2
+		if now := over(wraps, age); now > 1e-9 {
+			for k := range n {
+				l.wrapBy[b][k] = stays * (1 - over(wraps, age+int(horizon(k)))/now)
+			}
+		}
+		now := over(talks, age)
+		if now <= 1e-9 {
+			continue
+		}
+		for i := range ends {
+			ends[i] = (over(talks, age+i) - over(talks, age+i+1)) / now
+		}
+		for k := range n {
+			sum, last := 0.0, int(horizon(k))
+			for i := range last {
+				sum += ends[i] * wrapped[last-1-i]
+			}
+			l.talkBy[b][k] = stays * sum
+		}
+	}
+}
 
 // A ringLaw says by when an attempt of a given ring age will be answered by a
 // person: hazards of the two ways to end, per second of age.
@@ -22,15 +103,15 @@ type ringLaw struct {
 // newRingLaw learns the hazards from finished attempts and from those in
 // flight, which are exposed without having ended; leaving them out would take
 // the quick ends of a growing dial rate for a better answer rate.
-func newRingLaw(l Laws, ringing []time.Duration) ringLaw {
+func newRingLaw(l *Laws, lives, others []float64, ringing []time.Duration) ringLaw {
 	end := ringEnd(l)
 	n := int(math.Ceil(end)) + 1
 	live, other := make([]float64, n), make([]float64, n)
 	believe(l, live, other, end)
-	for i, x := range l.Live {
+	for i, x := range lives {
 		live[min(i, n-1)] += max(x, 0)
 	}
-	for i, x := range l.Other {
+	for i, x := range others {
 		other[min(i, n-1)] += max(x, 0)
 	}
 	exposed := make([]float64, n+1)
@@ -54,8 +135,13 @@ func newRingLaw(l Laws, ringing []time.Duration) ringLaw {
 	return r
 }
 
+// hazard is the chance per second that a person answers now.
+func (r ringLaw) hazard(age float64) float64 {
+	return r.live[min(max(int(age), 0), len(r.live)-1)]
+}
+
 // ringEnd is the age in seconds at which nothing rings any more.
-func ringEnd(l Laws) float64 {
+func ringEnd(l *Laws) float64 {
 	end := l.RingMax.Seconds()
 	if !(end > 0) {
 		end = 25
@@ -65,7 +151,7 @@ func ringEnd(l Laws) float64 {
 
 // believe fills in what a campaign looks like before it is known: answers around
 // RingMean, half of the others ending early, half at the ring timeout.
-func believe(l Laws, live, other []float64, end float64) {
+func believe(l *Laws, live, other []float64, end float64) {
 	p := l.LiveRate
 	if !(p >= 0) { // unknown, or not a number
 		p = priorLive
@@ -76,10 +162,6 @@ func believe(l Laws, live, other []float64, end float64) {
 		mean = 12
 	}
 	mean = min(mean, end)
-	weight := priorAttempts
-	if l.Live == nil && l.Other == nil {
-		weight = max(priorAttempts, float64(l.Dialed))
-	}
 	sum := 0.0
 	shape := make([]float64, len(live))
 	for i := range shape { // gamma with shape 4
@@ -88,18 +170,17 @@ func believe(l Laws, live, other []float64, end float64) {
 		sum += shape[i]
 	}
 	for i := range shape {
-		live[i] = weight * p * shape[i] / sum
-		other[i] = weight * (1 - p) / 2 * shape[i] / sum
+		live[i] = priorAttempts * p * shape[i] / sum
+		other[i] = priorAttempts * (1 - p) / 2 * shape[i] / sum
 	}
-	other[len(other)-1] += weight * (1 - p) / 2
+	other[len(other)-1] += priorAttempts * (1 - p) / 2
 }
 
 // answeredBy fills out[k] with the chance that an attempt of the given age is
 // answered by a person within (k+1) steps from now.
 func (r ringLaw) answeredBy(age float64, out []float64) {
 	n := len(r.live)
-	at := min(max(age, 0), float64(n))
-	i := int(at)
+	i := int(min(max(age, 0), float64(n)))
 	if i >= n || r.survive[i] <= 0 {
 		clear(out)
 		return
@@ -107,55 +188,14 @@ func (r ringLaw) answeredBy(age float64, out []float64) {
 	left, done := 1.0, 0.0
 	next := 0
 	for sec := i; sec < n && next < len(out); sec++ {
-		part := 1.0
-		if sec == i {
-			part = float64(i+1) - at // what is left of the second
-		}
-		done += left * r.live[sec] * part
-		left *= max(1-(r.live[sec]+r.other[sec])*part, 0)
-		for next < len(out) && float64(sec+1)-at >= step*float64(next+1)-0.5 {
+		done += left * r.live[sec]
+		left *= max(1-(r.live[sec]+r.other[sec]), 0)
+		for next < len(out) && float64(sec+1-i) >= step*float64(next+1)-0.5 {
 			out[next] = min(done, 1)
 			next++
 		}
 	}
 	for ; next < len(out); next++ {
 		out[next] = min(done, 1)
-	}
-}
-
-// A span is a lognormal law of a duration in seconds.
-type span struct{ mu, sigma float64 }
-
-func newSpan(mean time.Duration, cv, otherwise float64) span {
-	m := mean.Seconds()
-	if !(m > 0) {
-		m = otherwise
-	}
-	if !(cv > 0) {
-		cv = 1
-	}
-	s2 := math.Log(1 + min(cv, 3)*min(cv, 3))
-	return span{mu: math.Log(m) - s2/2, sigma: max(math.Sqrt(s2), 0.05)}
-}
-
-// over is the chance to last longer than x seconds.
-func (l span) over(x float64) float64 {
-	if x <= 0 {
-		return 1
-	}
-	return math.Erfc((math.Log(x)-l.mu)/(l.sigma*math.Sqrt2)) / 2
-}
-
-// endedBy fills out[k] with the chance that what has lasted age seconds ends
-// within x(k) seconds from now. Far out in the tail, where the law says nothing,
-// an end is no longer expected soon.
-func (l span) endedBy(age float64, x func(k int) float64, out []float64) {
-	now := l.over(age)
-	for k := range out {
-		if now < 1e-9 {
-			out[k] = 0
-			continue
-		}
-		out[k] = 1 - l.over(age+x(k))/now
 	}
 }

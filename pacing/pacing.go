@@ -29,7 +29,13 @@ type Snapshot struct {
 	Detecting []time.Duration // age of each answer whose detection is not done
 	Waiting   int             // persons classified who have no agent yet
 
-	Laws Laws
+	// How likely an attempt is to reach a person, relative to the campaign's mean:
+	// 2 is twice as likely. RingingChance goes with Ringing, NextChance with the
+	// leads that would be called next, in their order. What is missing is 1.
+	RingingChance, NextChance []float64
+
+	// Laws as of Now; nil means that nothing is known.
+	Laws *Laws
 
 	// Answered and Abandoned are the legal figures of the campaign's current
 	// window: calls answered by a person, and of these the abandoned.
@@ -41,34 +47,64 @@ type Snapshot struct {
 	LeadsLeft int // leads that may be called now
 }
 
-// Laws are what has been learned of this campaign; see Estimator.
-type Laws struct {
-	Dialed   int           // finished attempts behind the figures
-	LiveRate float64       // share of attempts that a person answers
-	RingMean time.Duration // INVITE to a person's answer
-	RingMax  time.Duration // the campaign's ring timeout
-	TalkMean time.Duration
-	WrapMean time.Duration
-
-	// TalkCV and WrapCV are standard deviation over mean; 0 means 1.
-	TalkCV, WrapCV float64
-	// DetectedLive is the share of detections that end with a person; 0 means
-	// that it is not known, and every one is counted as a person.
-	DetectedLive float64
-	// Live and Other count finished attempts by the second of ring age at which
-	// a person answered, or at which they ended in any other way. Without them a
-	// shape around RingMean is used.
-	Live, Other []float64
-}
-
 // A Decision is how many calls to place now, and why, for people.
 type Decision struct {
 	Dial   int
 	Reason string // one sentence
-	Limit  string // the binding limit: "agents", "allowance", "lines", "leads", "warm-up", …
+	Limit  Limit  // what kept it from being more
+
+	// AgentFirst asks that each of these calls has an agent held for it before it
+	// is placed: nobody who answers may be left without one.
+	AgentFirst bool
 
 	// Figures behind the decision, for the log.
+	Seen            Counts  // of the snapshot
 	ExpectedFree    float64 // agents free when a call dialed now would be answered
 	ExpectedAnswers float64 // persons expected from calls in flight
-	Allowance       float64 // calls that may still be abandoned in this window
+	ExpectedLoss    float64 // persons expected to find no agent, with the calls dialed now
+	Threshold       float64 // loss per live answer that the next call might have caused
+	Allowance       float64 // calls that may still be abandoned: Cap × Answered − Abandoned
+}
+
+// A Limit is what keeps a decision from dialing more.
+type Limit string
+
+// The limits.
+const (
+	LimitAgents        Limit = "agents"    // agents free, now or soon
+	LimitWarmUp        Limit = "warm-up"   // too little has been seen yet
+	LimitAllowance     Limit = "allowance" // no more calls may be abandoned
+	LimitBurst         Limit = "burst"
+	LimitLinesPerAgent Limit = "lines-per-agent"
+	LimitLines         Limit = "lines"
+	LimitLeads         Limit = "leads"
+)
+
+// Counts are what a snapshot holds, in figures.
+type Counts struct {
+	Ready, Held, Talking, WrapUp int // agents
+	Ringing, Detecting, Waiting  int // calls without an agent
+	Answered, Abandoned          int
+	Cap                          float64
+	Lines, LeadsLeft             int
+}
+
+func (s *Snapshot) counts() Counts {
+	return Counts{
+		Ready: s.Ready, Held: s.Held, Talking: len(s.Talking), WrapUp: len(s.WrapUp),
+		Ringing: len(s.Ringing), Detecting: len(s.Detecting), Waiting: s.Waiting,
+		Answered: s.Answered, Abandoned: s.Abandoned, Cap: s.Cap,
+		Lines: s.Lines, LeadsLeft: s.LeadsLeft,
+	}
+}
+
+// agents is the number of agents at work.
+func (s *Snapshot) agents() int { return s.Ready + s.Held + len(s.Talking) + len(s.WrapUp) }
+
+// inFlight is the number of calls that have no agent yet.
+func (s *Snapshot) inFlight() int { return len(s.Ringing) + len(s.Detecting) + s.Waiting }
+
+// allowance is how many more calls may be abandoned in the window.
+func (s *Snapshot) allowance() float64 {
+	return s.Cap*float64(s.Answered) - float64(s.Abandoned)
 }

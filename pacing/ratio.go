@@ -2,46 +2,61 @@ package pacing
 
 import "fmt"
 
-// oneToOne places a call for each agent who is ready and has none in flight:
-// preview, progressive, and what the others fall back to. An agent held for a
-// call in flight is not counted twice.
-func oneToOne(s Snapshot) Decision {
-	free := s.Ready + s.Held - s.inFlight()
-	dial := max(min(free, s.Ready), 0)
+// oneToOne places a call for each agent who is ready and has none in flight. An
+// agent held for a call in flight is not counted twice.
+func oneToOne(s *Snapshot) Decision {
+	dial := min(max(s.Ready+s.Held-s.inFlight(), 0), s.Ready)
 	return Decision{
 		Dial:  dial,
-		Limit: "agents",
+		Limit: LimitAgents,
 		Reason: fmt.Sprintf("%d of %d agents ready, %d calls in flight, one call per agent: dial %d",
 			s.Ready, s.agents(), s.inFlight(), dial),
 		ExpectedFree: float64(s.Ready),
 	}
 }
 
-// mustBeSafe reports whether every call needs an agent of its own, and why.
-func mustBeSafe(s Snapshot) (limit, why string, safe bool) {
-	if s.allowance() >= 1 {
-		return "", "", false
-	}
-	if s.Abandoned == 0 {
-		return "warm-up", fmt.Sprintf("%d people have answered, too few for one abandoned call within %.3g %%",
-			s.Answered, s.Cap*100), true
-	}
-	return "allowance", fmt.Sprintf("%d of %d answered were abandoned, no more are allowed at %.3g %%",
-		s.Abandoned, s.Answered, s.Cap*100), true
+// agentFirst is preview and progressive, which differ in who starts the call, and
+// what the others fall back to.
+func agentFirst(s *Snapshot) Decision {
+	d := oneToOne(s)
+	d.AgentFirst = true
+	return d
 }
 
-// power places Ratio calls per free agent.
-func (p pacer) power(s Snapshot) Decision {
-	if limit, why, safe := mustBeSafe(s); safe && s.Cap > 0 {
-		d := oneToOne(s)
-		d.Limit, d.Reason = limit, d.Reason+" ("+why+")"
+// epsilon covers what a product of a share and a count is off by.
+const epsilon = 1e-9
+
+// spent reports whether nobody more may be abandoned now, and decides then. Calls
+// that are held back until an agent is there cannot be abandoned for the lack of
+// one; so whatever goes past the cap was placed before.
+func (p *pacer) spent(s *Snapshot) (Decision, bool) {
+	left := s.allowance() > epsilon
+	if p.Strict { // the next to be abandoned is an answer too
+		left = s.allowance()+s.Cap >= 1-epsilon
+	}
+	if left {
+		return Decision{}, false
+	}
+	d := agentFirst(s)
+	d.Limit = LimitAllowance
+	why := fmt.Sprintf("%d of %d answered were abandoned, no more are allowed at %.3g %%", s.Abandoned, s.Answered, s.Cap*100)
+	if s.Abandoned == 0 {
+		d.Limit = LimitWarmUp
+		why = fmt.Sprintf("%d people have answered, too few for one abandoned call within %.3g %%", s.Answered, s.Cap*100)
+	}
+	d.Reason += " (" + why + ")"
+	return d, true
+}
+
+// power places Ratio calls per free agent. With no cap it does so always.
+func (p *pacer) power(s *Snapshot) Decision {
+	if d, spent := p.spent(s); spent && s.Cap > 0 {
 		return d
 	}
-	free := s.Ready + s.Held
-	dial := max(int(p.Ratio*float64(free))-s.inFlight(), 0)
+	dial := max(int(p.Ratio*float64(s.Ready+s.Held))-s.inFlight(), 0)
 	return Decision{
 		Dial:  dial,
-		Limit: "agents",
+		Limit: LimitAgents,
 		Reason: fmt.Sprintf("%d of %d agents ready, %d calls in flight, %.3g calls per agent: dial %d",
 			s.Ready, s.agents(), s.inFlight(), p.Ratio, dial),
 		ExpectedFree: float64(s.Ready),
