@@ -3,7 +3,6 @@ package campaign
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"dialer"
@@ -87,7 +86,7 @@ func dial(a *attempt) Outcome {
 	set := a.campaign.Settings
 	leg, err := a.s.cfg.Carrier.Dial(ctx, telephony.Invite{
 		Call: a.call.ID, To: a.call.To, From: a.call.From, FromName: set.CallerName, Trunk: a.call.Trunk,
-		Backups:     a.backups(),
+		Backups:     set.backupsOf(a.call.Trunk),
 		RingTimeout: time.Duration(set.RingTimeoutS) * time.Second,
 		OnAdmitted:  func() { a.r.giveBackLine(a) },
 		OnProgress:  a.progress,
@@ -98,12 +97,6 @@ func dial(a *attempt) Outcome {
 	}
 	a.answered(leg)
 	return ""
-}
-
-// backups are the other trunks of the campaign, for a trunk that does not take
-// the call.
-func (a *attempt) backups() []dialer.TrunkID {
-	return slices.DeleteFunc(a.campaign.Settings.Trunks(), func(t dialer.TrunkID) bool { return t == a.call.Trunk })
 }
 
 // detectMargin is what is left of the connect deadline for an agent when the

@@ -443,7 +443,9 @@ func (r reaper) CancelOrphan(_ context.Context, inv telephony.Invite) error {
 
 func TestOrphansThatRingAreCancelled(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		h := open(t, settings(campaign.Progressive), 1, func(telephony.Invite) simtrunk.Behaviour { return simtrunk.Behaviour{} })
+		set := settings(campaign.Progressive)
+		set.Backups = []dialer.TrunkID{"trk_b", "trk_c"}
+		h := open(t, set, 1, func(telephony.Invite) simtrunk.Behaviour { return simtrunk.Behaviour{} })
 		h.agent("agt_1", answer{})
 		time.Sleep(10 * time.Second)
 		placed := h.call(0)
@@ -461,7 +463,7 @@ func TestOrphansThatRingAreCancelled(t *testing.T) {
 		if len(r.cancelled) != 1 {
 			t.Fatalf("%d calls were cancelled, want the one that rang", len(r.cancelled))
 		}
-		if inv := <-r.cancelled; inv.Call != placed.ID || inv.To != placed.To || inv.From != placed.From || inv.Trunk != placed.Trunk {
+		if inv := <-r.cancelled; inv.Call != placed.ID || inv.To != placed.To || inv.From != placed.From || inv.Trunk != placed.Trunk || !slices.Equal(inv.Backups, set.Backups) {
 			t.Errorf("cancelled %+v, want %s to %s", inv, placed.ID, placed.To)
 		}
 	})

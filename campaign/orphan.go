@@ -9,6 +9,16 @@ import (
 	"dialer/telephony"
 )
 
+// longestRing is how long after its placing a call may still ring: no carrier
+// lets one ring for longer.
+const longestRing = 5 * time.Minute
+
+// MayRing reports whether a call whose process has died may still ring: as far as
+// is known, it was not answered.
+func (c Call) MayRing(now time.Time) bool {
+	return len(c.Dialog) == 0 && c.AnsweredAt.IsZero() && now.Sub(c.PlacedAt) < longestRing
+}
+
 // Interrupt closes an attempt whose process died, with the facts that tell of
 // it. What was answered by a person, or by nobody knows whom, and has no agent
 // on record counts as abandoned: a crash never lowers the count.

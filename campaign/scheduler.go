@@ -96,10 +96,14 @@ func (s *Scheduler) Run(ctx context.Context) error {
 func (s *Scheduler) settle() bool {
 	for s.dialing.Err() == nil {
 		ctx, cancel := context.WithTimeout(s.dialing, 6*storeLimit)
-		orphans, err := s.cfg.Store.SettleOrphans(ctx, time.Now())
+		open, err := s.cfg.Store.OpenCampaigns(ctx) // first: the orphans are told once
+		var orphans []Call
+		if err == nil {
+			orphans, err = s.cfg.Store.SettleOrphans(ctx, time.Now())
+		}
 		cancel()
 		if err == nil {
-			s.endOrphans(orphans)
+			s.endOrphans(orphans, open)
 			return true
 		}
 		s.setTrouble("the database does not answer: calls of the last run are not settled yet", err)
@@ -108,21 +112,22 @@ func (s *Scheduler) settle() bool {
 	return false
 }
 
-// longestRing is how long after its placing a call may still ring: no carrier
-// lets one ring for longer.
-const longestRing = 5 * time.Minute
-
-// endOrphans hangs up what may still be up, and cancels what may still ring.
-func (s *Scheduler) endOrphans(orphans []Call) {
+// endOrphans hangs up what may still be up, and cancels what may still ring, at
+// whichever of its campaign's trunks that is.
+func (s *Scheduler) endOrphans(orphans []Call, open []Campaign) {
 	if s.cfg.Reaper == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(s.calling, 10*time.Second)
 	defer cancel()
 	var ending sync.WaitGroup
-	slots := make(chan struct{}, 50)
+	slots := make(chan struct{}, 200) // most wait for an answer
+	settings := map[dialer.CampaignID]Settings{}
+	for _, c := range open {
+		settings[c.ID] = c.Settings
+	}
 	for _, c := range orphans {
-		rings := len(c.Dialog) == 0 && c.AnsweredAt.IsZero() && time.Since(c.PlacedAt) < longestRing
+		rings := c.MayRing(time.Now())
 		if len(c.Dialog) == 0 && !rings {
 			continue
 		}
@@ -131,7 +136,9 @@ func (s *Scheduler) endOrphans(orphans []Call) {
 			defer func() { <-slots }()
 			var err error
 			if rings {
-				err = s.cfg.Reaper.CancelOrphan(ctx, telephony.Invite{Call: c.ID, To: c.To, From: c.From, Trunk: c.Trunk})
+				err = s.cfg.Reaper.CancelOrphan(ctx, telephony.Invite{
+					Call: c.ID, To: c.To, From: c.From, Trunk: c.Trunk, Backups: settings[c.Campaign].backupsOf(c.Trunk),
+				})
 			} else {
 				err = s.cfg.Reaper.EndOrphan(ctx, c.Dialog)
 			}

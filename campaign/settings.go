@@ -183,6 +183,11 @@ func (s Settings) Trunks() []dialer.TrunkID {
 	return append([]dialer.TrunkID{s.Trunk}, s.Backups...)
 }
 
+// backupsOf are the campaign's other trunks, for one that does not take a call.
+func (s Settings) backupsOf(trunk dialer.TrunkID) []dialer.TrunkID {
+	return slices.DeleteFunc(s.Trunks(), func(t dialer.TrunkID) bool { return t == trunk })
+}
+
 // Overdials reports whether the mode places calls for which no agent is held.
 func (m Mode) Overdials() bool { return m == Power || m == Predictive }
 

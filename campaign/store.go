@@ -63,7 +63,9 @@ type Store interface {
 
 	// SettleOrphans closes the open attempts of earlier runs of this node as
 	// Interrupted and returns them, with their saved dialogs, so that calls
-	// still up can be ended; leads left Claimed become Dialable.
+	// still up can be ended; leads left Claimed become Dialable. Those that are
+	// up, or ring (Call.MayRing), are returned to later starts as well for some
+	// minutes: this process may die before it has ended them.
 	SettleOrphans(ctx context.Context, now time.Time) ([]Call, error)
 }
 

@@ -98,8 +98,9 @@ func (db *DB) interrupt(ctx context.Context, tx pgx.Tx, id dialer.CallID, now ti
 	}
 	c, facts := campaign.Interrupt(open[0], now)
 	slot, epoch := db.node()
-	if len(c.Dialog) > 0 {
-		if _, err := tx.Exec(ctx, sqlHangup, id, stamp(c.PlacedAt), slot, epoch, now, c.Dialog); err != nil {
+	if len(c.Dialog) > 0 || open[0].MayRing(now) {
+		dialog := append([]byte{}, c.Dialog...) // never null: empty while it rings
+		if _, err := tx.Exec(ctx, sqlHangup, id, stamp(c.PlacedAt), slot, epoch, now, dialog); err != nil {
 			return c, nil, err
 		}
 	}

@@ -268,7 +268,7 @@ func (s *Store) SettleOrphans(_ context.Context, now time.Time) ([]campaign.Call
 			s.ghost(kept, now)
 			kept.settled, kept.settledAt = s.epoch, now
 			settled = append(settled, c)
-		case len(kept.Dialog) > 0 && kept.settled > 0 && kept.settled < s.epoch && now.Sub(kept.settledAt) < hangupAgain:
+		case (len(kept.Dialog) > 0 || kept.MayRing(kept.settledAt)) && kept.settled > 0 && kept.settled < s.epoch && now.Sub(kept.settledAt) < hangupAgain:
 			settled = append(settled, kept.Call)
 		}
 	}

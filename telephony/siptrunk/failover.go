@@ -3,6 +3,7 @@ package siptrunk
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -61,7 +62,7 @@ func (e *Endpoint) Dial(ctx context.Context, inv telephony.Invite) (telephony.Le
 	if why := refuse(inv); why != "" {
 		return nil, notSent("%s", why)
 	}
-	d := &placing{e: e, ctx: ctx, inv: inv, trunks: append([]dialer.TrunkID{inv.Trunk}, inv.Backups...)}
+	d := &placing{e: e, ctx: ctx, inv: inv, trunks: trunksOf(inv)}
 	defer d.leave()
 	var last *telephony.DialError
 	for last == nil || d.failsOver(last) {
@@ -89,6 +90,17 @@ func (e *Endpoint) Dial(ctx context.Context, inv telephony.Invite) (telephony.Le
 		last.PlacedAt = d.first
 	}
 	return nil, last
+}
+
+// trunksOf are the trunks that may be asked, each once, in order.
+func trunksOf(inv telephony.Invite) []dialer.TrunkID {
+	var all []dialer.TrunkID
+	for _, id := range append([]dialer.TrunkID{inv.Trunk}, inv.Backups...) {
+		if !slices.Contains(all, id) {
+			all = append(all, id)
+		}
+	}
+	return all
 }
 
 // next returns the next peer that takes the call, nil when there is none.
@@ -198,7 +210,7 @@ func (d *placing) place(t *turn) (*Leg, *telephony.DialError) {
 	}
 	d.tries = append(d.tries, telephony.Try{Trunk: t.cfg.ID, Peer: t.target.String(), At: now})
 	leg, failed := d.e.place(d.ctx, p, d.inv, func(c *call) {
-		c.line, c.target, c.slot, c.try = t.line, t.target, t.slot, d.asked
+		c.line, c.target, c.slot = t.line, t.target, t.slot
 		c.another = d.secure
 	})
 	try := &d.tries[len(d.tries)-1]

@@ -36,7 +36,6 @@ type call struct {
 	line      *line // learns what the target answers
 	target    target
 	slot      *slot       // the channel
-	try       int         // which INVITE of its Dial, from 1
 	another   func() bool // secures the peer that follows when this one is silent
 	abandoned bool        // it follows: nobody waits for this call any more
 
@@ -130,7 +129,7 @@ func (c *call) run(ctx context.Context) {
 		return
 	}
 	c.answers.peer = c.peer
-	c.invite = c.e.newInvite(c.peer, c.e.callID(c.id, c.try), c.sdp.Offer(media.SendRecv))
+	c.invite = c.e.newInvite(c.peer, c.e.callID(c.id, c.peer.trunk, route{c.peer.transport, c.peer.addr}), c.sdp.Offer(media.SendRecv))
 	c.retries.session = askedSession(c.peer.opts)
 	setSession(c.invite, c.retries.session, 0)
 	c.attested(c.invite)

@@ -95,14 +95,12 @@ func (e *Endpoint) port(p peer) int { return cmp.Or(e.conns.port(p.transport), i
 
 // callID makes the Call-ID of a call's INVITE to one peer: the call's own id, so
 // that a trace is found by it, and 100 bits that only this process can make. Each
-// further peer is given a Call-ID of its own: one that was given up may belong to
-// the same carrier, which must not take both for one call.
-func (e *Endpoint) callID(id dialer.CallID, try int) string {
+// peer has one of its own: one that was given up may belong to the same carrier,
+// which must not take both for one call. It is named by the peer and not by the
+// turn it had, so that CancelOrphan need not know who was asked before.
+func (e *Endpoint) callID(id dialer.CallID, trunk dialer.TrunkID, r route) string {
 	mac := hmac.New(sha256.New, e.key)
-	mac.Write([]byte(id))
-	if try > 1 {
-		mac.Write([]byte{0, byte(try)})
-	}
+	fmt.Fprintf(mac, "%s\x00%s\x00%s:%s", id, trunk, r.transport, r.addr)
 	return string(id) + "@" + lower32.EncodeToString(mac.Sum(nil))[:20]
 }
 

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
+	"time"
 
 	"github.com/emiago/sipgo/sip"
 
@@ -75,71 +77,125 @@ func (e *Endpoint) EndOrphan(ctx context.Context, saved []byte) error {
 	return nil
 }
 
-// maxOrphanTries bounds the INVITEs of one Dial that CancelOrphan looks for.
-const maxOrphanTries = 4
+// maxOrphanPeers bounds the peers of one trunk that CancelOrphan asks.
+const maxOrphanPeers = 8
 
 // CancelOrphan gives up a call that an earlier process of this node placed over
-// inv.Trunk and that may still ring. Its INVITE is named by the call and
-// Config.Key, so a process that knows both can send its CANCEL. Whoever answers
-// nevertheless is hung up and told to OnGhost. A trunk that knows of no such
-// INVITE is success.
+// inv.Trunk or one of inv.Backups and that may still ring. Its INVITE is named by
+// the call, the peer and Config.Key, so a process that knows them can send its
+// CANCEL. Who has the call is not known, and a peer that was given up may have it
+// as well: all are asked, at once. Whoever answers nevertheless is hung up and
+// told to OnGhost. A trunk that knows of no such INVITE is success.
 func (e *Endpoint) CancelOrphan(ctx context.Context, inv telephony.Invite) error {
 	if why := refuse(inv); why != "" {
 		return dialer.Errorf(dialer.Invalid, "%s", why)
 	}
-	l, _ := e.line(inv.Trunk)
-	if l == nil {
+	if l, _ := e.line(inv.Trunk); l == nil {
 		return dialer.Errorf(dialer.NotFound, "there is no trunk %s", inv.Trunk)
 	}
 	if err := e.sock.await(ctx); err != nil {
 		return fmt.Errorf("siptrunk: orphan %s: %w", inv.Call, err)
 	}
-	targets, err := e.targets(ctx, l)
-	if err != nil {
-		return fmt.Errorf("siptrunk: orphan %s: %w", inv.Call, err)
-	}
-	targets = targets[:min(len(targets), maxOrphanTries)]
-	cfg := l.settings()
-	last := uint32(1)
-	if cfg.Username != "" {
-		last = 2 // the INVITE that answered a challenge
-	}
+	var mu sync.Mutex
 	var failed error
-	for _, t := range targets {
-		p, err := e.trunkPeer(cfg, t, inv)
-		if err == nil {
-			err = e.reach(ctx, &p)
-		}
-		if err != nil {
-			failed = errors.Join(failed, err)
-			continue
-		}
-		leave := e.sock.peers.add(p.addr.Addr())
-		for try := range targets {
-			for cseq := last; cseq > 0; cseq-- {
-				found, err := e.cancelPlaced(ctx, p, e.callID(inv.Call, try+1), cseq)
-				if err != nil {
-					failed = errors.Join(failed, err)
-				}
-				if found {
-					leave()
-					return nil
-				}
-			}
-		}
-		leave()
+	fails := func(err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		failed = errors.Join(failed, err)
 	}
+	var asking sync.WaitGroup
+	for _, id := range trunksOf(inv) {
+		l, _ := e.line(id)
+		if l == nil || barred(l.settings(), inv) != "" {
+			continue // it was not asked
+		}
+		asking.Go(func() {
+			defer e.survive("cancelling a call of the last run")
+			targets, err := e.targets(ctx, l)
+			if err != nil {
+				fails(err)
+				return
+			}
+			targets = targets[:min(len(targets), maxOrphanPeers)]
+			cfg := l.settings()
+			for _, t := range targets {
+				asking.Go(func() {
+					defer e.survive("cancelling a call of the last run")
+					if err := e.cancelAt(ctx, cfg, t, targets, inv); err != nil {
+						fails(fmt.Errorf("%s: %w", t, err))
+					}
+				})
+			}
+		})
+	}
+	asking.Wait()
 	if failed != nil {
 		return fmt.Errorf("siptrunk: orphan %s: CANCEL: %w", inv.Call, failed)
 	}
 	return nil
 }
 
-// cancelPlaced cancels one INVITE and reports whether the peer knew it.
+// cancelAt cancels what one peer knows of a call. Its last INVITE is asked for
+// first: one that was challenged is also known for a while, and rings nobody.
+// Where redirections are followed, the call may have begun at another peer.
+func (e *Endpoint) cancelAt(ctx context.Context, cfg telephony.Trunk, at target, all []target, inv telephony.Invite) error {
+	p, err := e.trunkPeer(cfg, at, inv)
+	if err == nil {
+		err = e.reach(ctx, &p)
+	}
+	if err != nil {
+		return err
+	}
+	defer e.sock.peers.add(p.addr.Addr())()
+	last := lastInvite(cfg)
+	for _, began := range all {
+		if !began.same(at) && !cfg.Redirects {
+			continue
+		}
+		callID := e.callID(inv.Call, cfg.ID, route{began.transport, began.addr})
+		for cseq := last; cseq > 0; cseq-- {
+			if found, err := e.cancelPlaced(ctx, p, callID, cseq); found || err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// lastInvite is the highest CSeq that an INVITE over a trunk may have come to by
+// what it was sent again for.
+func lastInvite(cfg telephony.Trunk) uint32 {
+	last := 1
+	if cfg.Username != "" {
+		last += maxChallenges
+	}
+	if askedSession(cfg.TrunkOptions) > 0 {
+		last += maxIntervals
+	}
+	if cfg.SRTP == telephony.SRTPOptional {
+		last++ // 488: SRTP alone
+	}
+	if cfg.Redirects {
+		last += maxRedirects
+	}
+	return uint32(last)
+}
+
+// cancelPlaced cancels one INVITE and reports whether the peer knew it. One that
+// stays silent is left, like that of an INVITE.
 func (e *Endpoint) cancelPlaced(ctx context.Context, p peer, callID string, cseq uint32) (found bool, err error) {
 	invite := e.newInvite(p, callID, nil)
 	invite.ReplaceHeader(e.via(p, e.named("branch", callID, cseq)))
 	invite.CSeq().SeqNo = cseq
+	turn := time.NewTimer(e.pace.wait(time.Now()))
+	defer turn.Stop()
+	select {
+	case <-turn.C:
+	case <-ctx.Done():
+		return false, context.Cause(ctx)
+	}
+	ctx, cancel := context.WithTimeout(ctx, e.cfg.NoResponse)
+	defer cancel()
 	res, err := e.do(ctx, p, e.newCancel(invite))
 	return err == nil && res.IsSuccess(), err
 }

@@ -9,25 +9,61 @@ import (
 	"dialer/telephony"
 )
 
-// The phone of a process that died still rings: the next one cancels it, whether
-// its INVITE was challenged or not, and hangs up who answers all the same.
+// The phone of a process that died still rings: the next one cancels it, however
+// often its INVITE was sent again and at whichever trunk it ended up, and hangs up
+// who answers all the same.
 func TestCallThatRangForADeadProcessIsCancelled(t *testing.T) {
 	key := []byte("the same at each start")
-	for name, tc := range map[string]struct{ challenged, answered bool }{
-		"ringing": {}, "ringing after a challenge": {challenged: true}, "answers as it is cancelled": {answered: true},
+	challenge := reply{status: "407 Proxy Authentication Required", tag: "x", headers: []string{challengeFor("carrier")}}
+	tooShort := reply{status: "422 Session Interval Too Small", tag: "x", headers: []string{"Min-SE: 3600"}}
+	refused := reply{status: "503 Service Unavailable", tag: "x"}
+	for name, tc := range map[string]struct {
+		again    []reply // to the INVITEs before the one that rings
+		backup   bool    // it rings at another trunk, after
+		first    string  // trunk was "silent", or "refuses", and is "dead" now
+		answered bool
+	}{
+		"ringing":                        {},
+		"ringing after a challenge":      {again: []reply{challenge}},
+		"ringing after a 422 as well":    {again: []reply{challenge, tooShort}},
+		"answers as it is cancelled":     {answered: true},
+		"at a backup trunk":              {backup: true, first: "refuses"},
+		"challenged by a backup trunk":   {backup: true, first: "refuses", again: []reply{challenge}},
+		"at a backup of a silent trunk":  {backup: true, first: "silent"},
+		"at a backup of a dead trunk":    {backup: true, first: "dead"},
+		"answered at a backup as it is…": {backup: true, first: "refuses", answered: true},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			p := newRawPeer(t)
 			tr := testTrunk(p)
-			if tc.challenged {
-				tr.Username, tr.Password = "acme", "s3cret"
-			}
-			before := startEndpoint(t, func(c *Config) { c.Key = key }, tr)
+			tr.Username, tr.Password = "acme", "s3cret"
 			inv := invite()
+			trunks := []telephony.Trunk{tr}
+			var lost *rawPeer
+			if tc.backup {
+				lost = newRawPeer(t)
+				inv.Trunk, inv.Backups = "trk_first", []dialer.TrunkID{"trk_none", tr.ID}
+				first := testTrunk(lost)
+				first.ID = inv.Trunk
+				trunks = append(trunks, first)
+			}
+			before := startEndpoint(t, func(c *Config) { c.Key = key; quick(c) }, trunks...)
 			d := dial(t, t.Context(), before, inv)
+			if lost != nil {
+				if m := lost.expect("INVITE"); tc.first == "refuses" {
+					lost.reply(m, refused)
+				}
+				answers := func(m *rawMessage) {
+					if m.method() == "CANCEL" && tc.first != "dead" { // known, for a while
+						lost.ok(m)
+					}
+				}
+				lost.serve.Store(&answers)
+			}
 			m := p.expect("INVITE")
-			if tc.challenged {
-				p.reply(m, reply{status: "407 Proxy Authentication Required", tag: "x", headers: []string{challengeFor("carrier")}})
+			for _, r := range tc.again {
+				p.reply(m, r)
 				m = p.expect("INVITE")
 			}
 			p.reply(m, reply{status: "180 Ringing", tag: "a1"})
@@ -35,20 +71,25 @@ func TestCallThatRangForADeadProcessIsCancelled(t *testing.T) {
 			ghosts := make(chan dialer.CallID, 1)
 			next := startEndpoint(t, func(c *Config) {
 				c.Key = key
+				quick(c)
 				c.OnGhost = func(id dialer.CallID, _ time.Time) { ghosts <- id }
-			}, tr)
+			}, trunks...)
 			ended := asked(func() error {
-				return next.CancelOrphan(t.Context(), telephony.Invite{Call: inv.Call, To: inv.To, From: inv.From, Trunk: inv.Trunk})
+				return next.CancelOrphan(t.Context(), telephony.Invite{Call: inv.Call, To: inv.To, From: inv.From, Trunk: inv.Trunk, Backups: inv.Backups})
 			})
-			c := p.expect("CANCEL")
 			branch := func(m *rawMessage) string { _, b, _ := strings.Cut(m.get("Via"), "branch="); return b }
 			tag := func(m *rawMessage) string { _, tag, _ := strings.Cut(m.get("From"), "tag="); return tag }
-			if branch(c) != branch(m) || tag(c) != tag(m) || c.cseq() != m.cseq() || c.get("Call-ID") != m.get("Call-ID") || c.uri() != m.uri() {
+			c := p.expect("CANCEL")
+			for ; c.cseq() != m.cseq(); c = p.expect("CANCEL") {
+				p.reply(c, reply{status: "481 Call/Transaction Does Not Exist"})
+			}
+			if branch(c) != branch(m) || tag(c) != tag(m) || c.get("Call-ID") != m.get("Call-ID") || c.uri() != m.uri() {
 				t.Errorf("CANCEL does not match its INVITE:\n%v\n%v", c, m)
 			}
 			p.ok(c)
-			if err := awaitErr(t, ended); err != nil {
-				t.Fatal(err)
+			err := awaitErr(t, ended)
+			if dead := tc.first == "dead"; dead != (err != nil) {
+				t.Errorf("cancelling ended with %v", err)
 			}
 			// Its last word comes to the process that is there now.
 			now := *m
@@ -62,7 +103,10 @@ func TestCallThatRangForADeadProcessIsCancelled(t *testing.T) {
 				}
 			} else {
 				p.reply(&now, reply{status: "487 Request Terminated", tag: "a1"})
-				if ack := p.expect("ACK"); branch(ack) != branch(m) || ack.from != next.Addr() {
+				ack := p.expect("ACK")
+				for ; branch(ack) != branch(m); ack = p.expect("ACK") { // of the refusals before
+				}
+				if ack.from != next.Addr() {
 					t.Errorf("the refusal was acknowledged by %v", ack)
 				}
 			}
@@ -76,7 +120,8 @@ func TestCancelOrphanOfNobody(t *testing.T) {
 	p := newRawPeer(t)
 	e := startEndpoint(t, nil, testTrunk(p))
 	ended := asked(func() error { return e.CancelOrphan(t.Context(), invite()) })
-	p.reply(p.expect("CANCEL"), reply{status: "481 Call/Transaction Does Not Exist"})
+	unknown := func(m *rawMessage) { p.reply(m, reply{status: "481 Call/Transaction Does Not Exist"}) }
+	p.serve.Store(&unknown)
 	if err := awaitErr(t, ended); err != nil {
 		t.Error(err)
 	}
