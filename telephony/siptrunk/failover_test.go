@@ -205,8 +205,10 @@ func TestBackupTrunks(t *testing.T) {
 		t.Errorf("admitted %d times", admitted)
 	}
 	for id, want := range map[dialer.TrunkID]int{"trk_test": 0, "trk_full": 1, "trk_small": 1} {
-		if got := e.Capacity(id).InUse; got != want {
-			t.Errorf("%s: %d channels in use, want %d", id, got, want)
+		for deadline := time.Now().Add(patience); e.Capacity(id).InUse != want; time.Sleep(time.Millisecond) { // capacity has no event
+			if time.Now().After(deadline) {
+				t.Fatalf("%s: %d channels in use, want %d", id, e.Capacity(id).InUse, want)
+			}
 		}
 	}
 	b.silent("INVITE", 20*time.Millisecond)

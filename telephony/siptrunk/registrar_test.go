@@ -292,12 +292,11 @@ func TestRingRefusesTrunk(t *testing.T) {
 	named.ID, named.Address = "trk_named", "sip.example.invalid:5060"
 	far := testTrunk(trunk)
 	far.ID, far.Address = "trk_far", "192.0.2.9"
-	e := startEndpoint(t, nil, testTrunk(trunk), named, far)
-	e.names.mu.Lock() // as if the name had been looked up
-	e.names.hosts["sip.example.invalid"] = kept[[]netip.Addr]{
-		answer: []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")}, found: true, until: time.Now().Add(time.Hour),
-	}
-	e.names.mu.Unlock()
+	dns := newNameServer(t)
+	dns.set(func() {
+		dns.hosts["sip.example.invalid."] = []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")}
+	})
+	e := startEndpoint(t, func(c *Config) { c.Resolver = dns.resolver() }, testTrunk(trunk), named, far)
 	for _, uri := range []string{
 		"sip:+39123456789@" + trunk.addr().String(),
 		"sip:anna@" + trunk.addr().String(),

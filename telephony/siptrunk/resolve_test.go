@@ -37,17 +37,19 @@ func found(t *testing.T, r *resolver, cfg telephony.Trunk) string {
 func TestResolution(t *testing.T) {
 	dns := newNameServer(t)
 	addr := netip.MustParseAddr
-	dns.hosts = map[string][]netip.Addr{
-		"plain.example.": {addr("192.0.2.1"), addr("192.0.2.2"), addr("2001:db8::1")},
-		"a.example.":     {addr("192.0.2.10")}, "b.example.": {addr("192.0.2.11"), addr("192.0.2.12")},
-	}
-	dns.srvs = map[string][]net.SRV{
-		"_sip._udp.srv.example.":  {{Target: "b.example.", Port: 5080, Priority: 20, Weight: 7}, {Target: "a.example.", Port: 5070, Priority: 10, Weight: 3}},
-		"_sip._tcp.srv.example.":  {{Target: "a.example.", Port: 5071}},
-		"_sips._tcp.srv.example.": {{Target: "a.example.", Port: 5072}},
-		"_sip._udp.none.example.": {{Target: "."}},
-		"_sip._udp.half.example.": {{Target: "gone.example.", Port: 5060, Priority: 1}, {Target: "a.example.", Port: 5060, Priority: 2}},
-	}
+	dns.set(func() {
+		dns.hosts = map[string][]netip.Addr{
+			"plain.example.": {addr("192.0.2.1"), addr("192.0.2.2"), addr("2001:db8::1")},
+			"a.example.":     {addr("192.0.2.10")}, "b.example.": {addr("192.0.2.11"), addr("192.0.2.12")},
+		}
+		dns.srvs = map[string][]net.SRV{
+			"_sip._udp.srv.example.":  {{Target: "b.example.", Port: 5080, Priority: 20, Weight: 7}, {Target: "a.example.", Port: 5070, Priority: 10, Weight: 3}},
+			"_sip._tcp.srv.example.":  {{Target: "a.example.", Port: 5071}},
+			"_sips._tcp.srv.example.": {{Target: "a.example.", Port: 5072}},
+			"_sip._udp.none.example.": {{Target: "."}},
+			"_sip._udp.half.example.": {{Target: "gone.example.", Port: 5060, Priority: 1}, {Target: "a.example.", Port: 5060, Priority: 2}},
+		}
+	})
 	for _, tc := range []struct {
 		address   string
 		transport telephony.Transport
@@ -212,7 +214,7 @@ func TestFailoverOverSRV(t *testing.T) {
 // must not make the name unknown to the next.
 func TestLookupGivenUpSaysNothingOfDNS(t *testing.T) {
 	dns := newNameServer(t)
-	dns.hosts["sip.example."] = []netip.Addr{netip.MustParseAddr("192.0.2.1")}
+	dns.set(func() { dns.hosts["sip.example."] = []netip.Addr{netip.MustParseAddr("192.0.2.1")} })
 	r := resolverOn(dns)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
