@@ -44,6 +44,12 @@ bench: ## every benchmark once, or those of BENCH=pattern
 	go test -run '^$$' -bench '$(or $(BENCH),.)' -benchmem -benchtime $${BENCHTIME:-1s} \
 		$$(grep -rl '^func Benchmark' --include='*_test.go' . | xargs -n1 dirname | sort -u)
 
+sim: ## the tables of docs/pacing.md, about ten minutes; CELLS=base/20/0.2 for some of them
+	@go run ./internal/pacingtables -cells '$(CELLS)' -seeds $${SEEDS:-1}
+
+plots: ## draw the plots of docs/pacing.md
+	@go run ./internal/pacingtables -plots docs
+
 openapi: ## write api/openapi.yaml from the code
 	go test ./api -run TestContractIsCommitted -update
 

@@ -98,6 +98,11 @@ func (l *loaded) readFile(file string) []Problem {
 	if err != nil {
 		return []Problem{{Path: file, What: err.Error(), Hint: "make it readable for this account"}}
 	}
+	return l.readYAML(data, reflect.ValueOf(&l.Config).Elem())
+}
+
+// readYAML sets v, a struct, from the text of a file.
+func (l *loaded) readYAML(data []byte, v reflect.Value) []Problem {
 	tree, err := parser.ParseBytes(data, 0)
 	if err != nil {
 		return []Problem{syntaxProblem(err)}
@@ -105,7 +110,7 @@ func (l *loaded) readFile(file string) []Problem {
 	var problems []Problem
 	for _, doc := range tree.Docs {
 		if doc.Body != nil {
-			l.read(doc.Body, reflect.ValueOf(&l.Config).Elem(), "", &problems)
+			l.read(doc.Body, v, "", &problems)
 		}
 	}
 	return problems

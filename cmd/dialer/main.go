@@ -21,15 +21,16 @@ import (
 
 // commands is the command line; each field is a command with its flags.
 type commands struct {
-	Serve   serveCmd   `cmd:"" help:"Run the dialer."`
-	Demo    demoCmd    `cmd:"" help:"Run a whole contact centre on this machine: dialer, carrier, people and agents."`
-	Carrier carrierCmd `cmd:"" help:"Run a simulated carrier that speaks real SIP and RTP, to test any dialer."`
-	Agent   agentCmd   `cmd:"" help:"Run a simulated agent: a SIP phone with audio and someone at the desktop."`
-	Config  configCmd  `cmd:"" help:"Look at the configuration."`
-	Migrate migrateCmd `cmd:"" help:"Bring the database to this version's schema."`
-	User    userCmd    `cmd:"" help:"People who may log in."`
-	Apikey  apikeyCmd  `cmd:"" help:"Keys for programs."`
-	Version versionCmd `cmd:"" help:"Print the version."`
+	Serve    serveCmd    `cmd:"" help:"Run the dialer."`
+	Demo     demoCmd     `cmd:"" help:"Run a whole contact centre on this machine: dialer, carrier, people and agents."`
+	Carrier  carrierCmd  `cmd:"" help:"Run a simulated carrier that speaks real SIP and RTP, to test any dialer."`
+	Agent    agentCmd    `cmd:"" help:"Run a simulated agent: a SIP phone with audio and someone at the desktop."`
+	Simulate simulateCmd `cmd:"" help:"Simulate shifts and compare ways to pace them: how many agents, which cap, when finished."`
+	Config   configCmd   `cmd:"" help:"Look at the configuration."`
+	Migrate  migrateCmd  `cmd:"" help:"Bring the database to this version's schema."`
+	User     userCmd     `cmd:"" help:"People who may log in."`
+	Apikey   apikeyCmd   `cmd:"" help:"Keys for programs."`
+	Version  versionCmd  `cmd:"" help:"Print the version."`
 }
 
 // terminal is the world around a command: where it writes, and what it reads.
@@ -67,6 +68,7 @@ func run(ctx context.Context, t *terminal, args []string) int {
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.Bind(t),
+		simulateVars(),
 	)
 	if err != nil {
 		fmt.Fprintln(t.err, "dialer:", err)

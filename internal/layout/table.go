@@ -84,8 +84,9 @@ var table = map[string]folder{
 		own:     []string{".", "telephony", "telephony/siptrunk"},
 		foreign: []string{sipgo, diago},
 	},
-	"internal/layout":   {},
-	"internal/memstore": {own: stores},
+	"internal/layout":       {},
+	"internal/memstore":     {own: stores},
+	"internal/pacingtables": {own: []string{"pacing/simulate"}},
 	"internal/pgtest": {
 		own:     []string{"migrations", "postgres/private"},
 		foreign: []string{"github.com/jackc/pgx/v5", "github.com/pressly/goose/v3"},

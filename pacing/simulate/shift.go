@@ -1,296 +1,243 @@
 package simulate
 
 import (
-	"container/heap"
+	"context"
 	"math/rand/v2"
 	"time"
 
 	"dialer/pacing"
 )
 
-// A Result is what came of a shift.
-type Result struct {
-	Dialed, Answered, Connected, Abandoned int
-	Busy, Idle                             float64 // agent seconds
-	Decisions                              int
-	WorstHour                              float64
-	byTime                                 []outcome
+// A call is drawn whole when it is placed, from a source of its own lead: so all
+// pacers meet the same people.
+type call struct {
+	agent                  int // held for it, counted from 1; 0: none
+	person, machine        bool
+	verdict                bool // taken for a person
+	greeting, detect, talk float64
+	deadline               float64
+	waiting, talking       bool
 }
 
-type outcome struct {
-	at   float64
-	lost bool
-}
+// Pacers decide every second, and on events no more often than this.
+const decideEvery = 0.2
 
-// Utilisation is busy over busy and idle time, breaks left out.
-func (r Result) Utilisation() float64 { return r.Busy / max(r.Busy+r.Idle, 1e-9) }
-
-// AbandonRate is the share of persons who answered and found no agent.
-func (r Result) AbandonRate() float64 { return float64(r.Abandoned) / float64(max(r.Answered, 1)) }
-
-// Wait is an agent's mean wait for a call, in seconds.
-func (r Result) Wait() float64 { return r.Idle / float64(max(r.Connected, 1)) }
-
-type what uint8
-
-const (
-	tick     what = iota
-	ended         // busy, rang out
-	answered      // a person
-	machine       // a machine
-	classified
-	window
-	talked
-	wrapped
-	back
-)
-
-type event struct {
-	at   float64
-	turn int
-	what what
-	id   uint64
-	n    int // agent, or live
-}
-
-type agenda []event
-
-func (a agenda) Len() int { return len(a) }
-func (a agenda) Less(i, j int) bool {
-	return a[i].at < a[j].at || a[i].at == a[j].at && a[i].turn < a[j].turn
-}
-func (a agenda) Swap(i, j int) { a[i], a[j] = a[j], a[i] }
-func (a *agenda) Push(x any)   { *a = append(*a, x.(event)) }
-func (a *agenda) Pop() any {
-	old := *a
-	last := old[len(old)-1]
-	*a = old[:len(old)-1]
-	return last
-}
-
-type person struct {
-	live    bool // really
-	window  float64
-	waiting bool
-	wait    int
-}
-
+// run is a shift under way.
 type run struct {
-	w        World
-	r, lead  *rand.Rand
-	now      float64
-	todo     agenda
-	turn     int
-	calls    map[uint64]*person
-	queue    []uint64
-	free     []int // agents, longest idle first
-	idleFrom []float64
-	nextBrk  []float64
-	away     []bool
-	lastCall uint64
-	up       int
-	floor    *pacing.Floor
-	pacer    pacing.Pacer
-	res      Result
-	legalA   int // abandoned as the dialer sees
-	legalH   int
-	decided  float64
-	start    time.Time
+	w       *World
+	pacer   pacing.Pacer
+	floor   *pacing.Floor
+	seed    uint64
+	lead    *rand.PCG
+	leads   *rand.Rand
+	staff   *rand.Rand
+	now     float64
+	end     float64
+	start   time.Time
+	todo    agenda
+	turn    uint64
+	calls   map[uint64]*call
+	queue   []uint64
+	up      int // calls that hold a line
+	agents  []agent
+	free    []int // agents, longest idle first
+	tokens  float64
+	filled  float64
+	decided float64
+	put     bool // a decision is put off
+
+	// What the dialer counts, machines taken for persons included.
+	answered, abandoned int
+	people              []outcome
+	res                 Result
 }
 
-// Run runs one shift.
-func Run(w World, pacer pacing.Pacer, est *pacing.Estimator, seed uint64) Result {
-	r := &run{
-		w: w, pacer: pacer, r: rand.New(rand.NewPCG(seed, 1)), lead: rand.New(rand.NewPCG(seed, 2)),
-		calls: map[uint64]*person{}, floor: pacing.NewFloor(time.Duration(w.RingTimeout) * time.Second),
-		idleFrom: make([]float64, w.Agents), nextBrk: make([]float64, w.Agents), away: make([]bool, w.Agents),
-		decided: -1, start: time.Date(2026, 1, 5, 9, 0, 0, 0, time.UTC),
-	}
+// Run runs one shift. est holds what the pacer knows beforehand and, afterwards,
+// what it has learned; nil means a cold start.
+func Run(w World, p pacing.Pacer, est *pacing.Estimator, seed uint64) Result {
+	return runShift(context.Background(), &w, p, est, seed)
+}
+
+func runShift(ctx context.Context, w *World, p pacing.Pacer, est *pacing.Estimator, seed uint64) Result {
+	r := newRun(w, p, seed)
 	if est != nil {
+		ringMax := r.floor.Estimator.RingMax
 		r.floor.Estimator = *est
-	}
-	for a := range w.Agents {
-		r.nextBrk[a] = w.BreakEvery * (0.2 + 0.8*r.r.Float64())
-		r.ready(a)
+		r.floor.Estimator.RingMax = ringMax
 	}
 	r.after(0, tick, 0, 0)
-	end := w.Hours * 3600
-	for len(r.todo) > 0 && r.todo[0].at <= end {
-		e := heap.Pop(&r.todo).(event)
+	for ctx.Err() == nil && len(r.todo) > 0 && r.todo[0].at <= r.end {
+		e := r.todo.next()
 		r.now = e.at
 		r.handle(e)
+		if w.Leads > 0 && r.res.Dialed == w.Leads && r.up == 0 {
+			r.res.Finished, r.end = r.now, r.now
+		}
 	}
-	r.now = end
-	for _, a := range r.free {
-		r.res.Idle += end - r.idleFrom[a]
-	}
+	r.close()
 	if est != nil {
 		*est = r.floor.Estimator
 	}
-	r.res.WorstHour = worst(r.res.byTime)
-	r.res.byTime = nil
 	return r.res
 }
 
-func worst(o []outcome) float64 {
-	most, lost, from := 0.0, 0, 0
-	for i, x := range o {
-		if x.lost {
-			lost++
-		}
-		for o[from].at < x.at-3600 {
-			if o[from].lost {
-				lost--
-			}
-			from++
-		}
-		if x.at >= 3600 || i == len(o)-1 {
-			most = max(most, float64(lost)/float64(i-from+1))
+func newRun(w *World, p pacing.Pacer, seed uint64) *run {
+	lead := rand.NewPCG(seed, 0)
+	r := &run{
+		w: w, pacer: p, seed: seed, lead: lead, leads: rand.New(lead), staff: rand.New(rand.NewPCG(seed, 1<<63)),
+		end: w.length(), start: time.Date(2026, 1, 5, 9, 0, 0, 0, time.UTC),
+		floor: pacing.NewFloor(time.Duration(w.RingTimeout * float64(time.Second))),
+		calls: map[uint64]*call{}, tokens: w.CallsPerSecond, decided: -1,
+	}
+	shifts := w.Shifts
+	if len(shifts) == 0 {
+		shifts = []Shift{{w.Agents, 0, r.end + 1}}
+	}
+	for _, s := range shifts {
+		for range s.Agents {
+			a := agent{from: s.From, to: s.To, state: away}
+			a.nextBreak = s.From + w.BreakEvery*(0.2+0.8*r.staff.Float64())
+			r.agents = append(r.agents, a)
+			r.after(s.From, back, 0, len(r.agents)-1)
 		}
 	}
-	return most
+	r.res.Agents = len(r.agents)
+	r.res.Slices = make([]Slice, int((r.end-1e-9)/SliceSeconds)+1)
+	return r
 }
 
-func (r *run) after(d float64, what what, id uint64, n int) {
+// close counts what was under way at the end.
+func (r *run) close() {
+	r.now = r.end
+	for a := range r.agents {
+		r.becomes(a, away)
+	}
+	for _, c := range r.calls {
+		if !c.talking {
+			r.res.Open++
+		}
+	}
+	r.res.Length = r.end
+	r.res.Slices = r.res.Slices[:min(len(r.res.Slices), int((r.end-1e-9)/SliceSeconds)+1)]
+	r.res.WorstHour = worst(r.people)
+}
+
+func (r *run) after(d float64, what what, call uint64, n int) {
 	r.turn++
-	heap.Push(&r.todo, event{r.now + d, r.turn, what, id, n})
+	r.todo.add(event{r.now + d, r.turn, what, call, n})
 }
 
 func (r *run) at() time.Time { return r.start.Add(time.Duration(r.now * float64(time.Second))) }
 
-func (r *run) tell(kind pacing.Kind, call uint64, agent int, live bool) {
-	r.floor.Observe(pacing.Event{At: r.at(), Kind: kind, Call: call, Agent: uint64(agent + 1), Live: live})
-}
-
-func (r *run) ready(a int) {
-	if r.w.BreakEvery > 0 && r.now >= r.nextBrk[a] {
-		r.nextBrk[a] = r.now + r.w.BreakFor + r.w.BreakEvery
-		r.tell(pacing.AgentPaused, 0, a, false)
-		r.after(r.w.BreakFor, back, 0, a)
-		return
-	}
-	if r.w.Lunch != nil && r.w.Lunch(a, r.now) {
-		r.tell(pacing.AgentPaused, 0, a, false)
-		r.after(60, back, 0, a)
-		return
-	}
-	r.idleFrom[a] = r.now
-	r.free = append(r.free, a)
-	r.tell(pacing.AgentReady, 0, a, false)
+func (r *run) tell(e pacing.Event) {
+	e.At = r.at()
+	r.floor.Observe(e)
 }
 
 func (r *run) handle(e event) {
-	w := &r.w
 	switch e.what {
 	case tick:
 		r.pauses()
-		r.decide(true)
+		r.decide()
 		r.after(1, tick, 0, 0)
 		return
+	case decide:
+		r.put = false
+		r.decide()
+		return
 	case ended:
-		delete(r.calls, e.id)
-		r.up--
-		r.tell(pacing.CallEnded, e.id, 0, false)
-	case answered, machine:
-		c := r.calls[e.id]
-		c.live = e.what == answered
-		if c.live {
+		r.res.NoAnswer++
+		r.hangUp(e.call)
+	case answered:
+		c := r.calls[e.call]
+		if c.person {
 			r.res.Answered++
 		}
-		r.tell(pacing.CallAnswered, e.id, 0, false)
-		greeting := w.Greeting.Draw(r.r)
-		c.window = r.now + greeting + w.Window
-		verdict, detect := c.live, 0.0
-		if w.Detect != nil {
-			detect = w.Detect.Draw(r.r)
-			if c.live && r.r.Float64() < w.FalsePositive {
-				verdict = false
-			}
-			if !c.live && r.r.Float64() < w.FalseNegative {
-				verdict = true
-			}
-		} else {
-			verdict = true
-		}
-		n := 0
-		if verdict {
-			n = 1
-		}
-		r.after(detect, classified, e.id, n)
+		c.deadline = r.now + c.greeting + r.w.Window
+		r.tell(pacing.Event{Kind: pacing.CallAnswered, Call: e.call})
+		r.after(c.detect, classified, e.call, 0)
 		return
 	case classified:
-		c := r.calls[e.id]
-		r.tell(pacing.CallClassified, e.id, 0, e.n == 1)
-		if e.n == 0 {
-			if c.live && w.CountFalse {
-				r.res.Abandoned++
-				r.lost(true)
-			}
-			delete(r.calls, e.id)
-			r.up--
-			break
-		}
-		c.waiting = true
-		r.queue = append(r.queue, e.id)
-		r.after(max(c.window-r.now, 0), window, e.id, 0)
-	case window:
-		c := r.calls[e.id]
+		r.classified(e.call)
+	case expired:
+		c := r.calls[e.call]
 		if c == nil || !c.waiting {
 			return
 		}
-		if len(r.free) > 0 {
-			r.serve()
-			return
-		}
-		if c.live {
-			r.res.Abandoned++
-			r.lost(true)
-		}
-		r.legalH++
-		r.legalA++
-		delete(r.calls, e.id)
-		r.up--
-		r.tell(pacing.CallEnded, e.id, 0, false)
+		r.abandon(e.call, c)
 	case talked:
-		r.up--
-		delete(r.calls, e.id)
-		r.tell(pacing.CallEnded, e.id, 0, false)
-		r.tell(pacing.AgentWrapUp, 0, e.n, false)
-		d := w.Wrap.Draw(r.r)
-		r.res.Busy += d
-		r.after(d, wrapped, 0, e.n)
+		r.hangUp(e.call)
+		r.tell(pacing.Event{Kind: pacing.AgentWrapUp, Agent: uint64(e.n + 1)})
+		r.becomes(e.n, wrapping)
+		r.after(r.w.Wrap.Draw(r.staff), wrapped, 0, e.n)
 	case wrapped, back:
 		r.ready(e.n)
 	}
 	r.serve()
-	r.decide(false)
+	r.soon()
 }
 
-// pauses lets ready agents begin their break, but not the last ones for whom
-// calls are under way.
-func (r *run) pauses() {
-	kept := r.free[:0]
-	for _, a := range r.free {
-		due := r.w.BreakEvery > 0 && r.now >= r.nextBrk[a] && r.now-r.idleFrom[a] > 30
-		lunch := r.w.Lunch != nil && r.w.Lunch(a, r.now)
-		if due || lunch {
-			r.res.Idle += r.now - r.idleFrom[a]
-			r.tell(pacing.AgentPaused, 0, a, false)
-			if due {
-				r.nextBrk[a] = r.now + r.w.BreakFor + r.w.BreakEvery
-				r.after(r.w.BreakFor, back, 0, a)
-			} else {
-				r.after(60, back, 0, a)
-			}
-			continue
-		}
-		kept = append(kept, a)
+// classified is the end of detection.
+func (r *run) classified(id uint64) {
+	c := r.calls[id]
+	r.tell(pacing.Event{Kind: pacing.CallClassified, Call: id, Live: c.verdict})
+	switch {
+	case c.verdict && c.agent > 0:
+		r.connect(id, c, c.agent-1)
+		return
+	case c.verdict:
+		c.waiting = true
+		r.queue = append(r.queue, id)
+		r.after(max(c.deadline-r.now, 0), expired, id, 0)
+		return
+	case c.person:
+		r.res.FalsePositives++
+		r.person(r.w.CountFalsePositives)
+	default:
+		r.res.Machines++
 	}
-	r.free = kept
+	r.forget(id)
 }
 
-func (r *run) lost(lost bool) { r.res.byTime = append(r.res.byTime, outcome{r.now, lost}) }
+// abandon hangs up on someone who has waited for as long as is allowed.
+func (r *run) abandon(id uint64, c *call) {
+	r.answered++
+	r.abandoned++
+	if c.person {
+		r.res.Abandoned++
+		r.person(true)
+	} else {
+		r.res.Machines++
+	}
+	r.hangUp(id)
+}
 
+func (r *run) hangUp(id uint64) {
+	r.tell(pacing.Event{Kind: pacing.CallEnded, Call: id})
+	r.forget(id)
+}
+
+// forget gives back what a call had: its line, and the agent held for it.
+func (r *run) forget(id uint64) {
+	if c := r.calls[id]; c.agent > 0 && !c.talking {
+		r.release(c.agent - 1)
+	}
+	delete(r.calls, id)
+	r.up--
+}
+
+// person counts a person who answered and is served or lost now.
+func (r *run) person(lost bool) {
+	r.people = append(r.people, outcome{r.now, lost})
+	s := &r.res.Slices[min(int(r.now/SliceSeconds), len(r.res.Slices)-1)]
+	s.Answered++
+	if lost {
+		r.res.Counted++
+		s.Abandoned++
+	}
+}
+
+// serve connects who waits with who is free, both in their order.
 func (r *run) serve() {
 	for len(r.free) > 0 && len(r.queue) > 0 {
 		id := r.queue[0]
@@ -299,65 +246,120 @@ func (r *run) serve() {
 		if c == nil || !c.waiting {
 			continue
 		}
-		c.waiting = false
 		a := r.free[0]
 		r.free = r.free[1:]
-		r.res.Idle += r.now - r.idleFrom[a]
-		r.res.Connected++
-		r.legalH++
-		if c.live {
-			r.lost(false)
-		}
-		r.tell(pacing.CallConnected, id, a, true)
-		d := r.w.MachineTalk.Draw(r.r)
-		if c.live {
-			d = r.w.Talk.Draw(r.r)
-		}
-		r.res.Busy += d
-		r.after(d, talked, id, a)
+		r.connect(id, c, a)
 	}
 }
 
-func (r *run) decide(must bool) {
-	if !must && r.now-r.decided < 0.2 {
-		return
+func (r *run) connect(id uint64, c *call, agent int) {
+	c.waiting, c.talking = false, true
+	r.answered++
+	r.res.Connected++
+	if c.person {
+		r.person(false)
 	}
+	r.tell(pacing.Event{Kind: pacing.CallConnected, Call: id, Agent: uint64(agent + 1)})
+	r.becomes(agent, talking)
+	r.after(c.talk, talked, id, agent)
+}
+
+// soon decides now, or when it is time again.
+func (r *run) soon() {
+	switch wait := decideEvery - (r.now - r.decided); {
+	case wait <= 0:
+		r.decide()
+	case !r.put:
+		r.put = true
+		r.after(wait, decide, 0, 0)
+	}
+}
+
+func (r *run) decide() {
 	r.decided = r.now
-	lines := 1 << 20
-	if r.w.Lines > 0 {
-		lines = r.w.Lines - r.up
+	lines, leads := r.room(), 1<<20
+	if r.w.Leads > 0 {
+		leads = r.w.Leads - r.res.Dialed
 	}
-	if r.w.LinesPerTeam > 0 {
-		lines = min(lines, int(r.w.LinesPerTeam*float64(r.w.Agents))-r.up)
-	}
-	s := r.floor.Snapshot(r.at(), pacing.Outside{
-		Answered: r.legalH, Abandoned: r.legalA, Cap: r.w.Cap, Lines: max(lines, 0), LeadsLeft: 1 << 20,
-	})
-	d := r.pacer.Decide(s)
+	d := r.pacer.Decide(r.floor.Snapshot(r.at(), pacing.Outside{
+		Answered: r.answered, Abandoned: r.abandoned, Cap: r.w.Cap, Lines: lines, LeadsLeft: leads,
+	}))
 	r.res.Decisions++
-	for range d.Dial {
-		r.place()
+	place := max(min(d.Dial, lines, leads), 0)
+	r.res.Excess += max(d.Dial, 0) - place
+	if d.AgentFirst {
+		place = min(place, len(r.free))
+	}
+	for range place {
+		if d.AgentFirst {
+			r.place(r.free[0] + 1)
+			r.free = r.free[1:]
+		} else {
+			r.place(0)
+		}
 	}
 }
 
-func (r *run) place() {
-	w := &r.w
-	r.lastCall++
-	id := r.lastCall
-	r.calls[id] = &person{}
-	r.up++
+// room is how many calls lines and rate allow now.
+func (r *run) room() int {
+	w, room := r.w, float64(1<<20)
+	if w.Lines > 0 {
+		room = min(room, float64(w.Lines-r.up))
+	}
+	if w.LinesPerAgent > 0 {
+		at := 0
+		for i := range r.agents {
+			if r.agents[i].state != away {
+				at++
+			}
+		}
+		room = min(room, w.LinesPerAgent*float64(at)-float64(r.up))
+	}
+	if w.CallsPerSecond > 0 {
+		r.tokens = min(r.tokens+(r.now-r.filled)*w.CallsPerSecond, max(w.CallsPerSecond, 1))
+		r.filled = r.now
+		room = min(room, r.tokens)
+	}
+	return int(max(room, 0))
+}
+
+// place dials the next lead, for an agent who is held for it unless that is 0.
+func (r *run) place(agent int) {
+	w := r.w
 	r.res.Dialed++
-	r.tell(pacing.CallPlaced, id, -1, false)
-	x := r.lead.Float64()
-	p := w.Answer(r.now)
-	switch rest := 1 - p; {
-	case x < p:
-		r.after(w.Ring.Draw(r.lead), answered, id, 0)
-	case x < p+rest*w.Machines:
-		r.after(w.Ring.Draw(r.lead), machine, id, 0)
+	r.tokens--
+	r.up++
+	id := uint64(r.res.Dialed)
+	r.lead.Seed(r.seed, id)
+	x, verdict := r.leads.Float64(), r.leads.Float64()
+	p := w.Answer.at(r.now, w.length())
+	rest := 1 - p
+	c := &call{person: x < p, machine: x >= p && x < p+rest*w.Machines, agent: agent}
+	r.calls[id] = c
+	r.tell(pacing.Event{Kind: pacing.CallPlaced, Call: id, Agent: uint64(agent)})
+	switch {
+	case c.person || c.machine:
 	case x < p+rest*(w.Machines+w.Busy):
 		r.after(w.BusyAfter, ended, id, 0)
+		return
 	default:
 		r.after(w.RingTimeout, ended, id, 0)
+		return
 	}
+	ring := w.Ring.Draw(r.leads)
+	c.greeting = w.Greeting.Draw(r.leads)
+	c.talk = w.MachineTalk.Draw(r.leads)
+	if c.person {
+		c.talk = w.Talk.Draw(r.leads)
+	}
+	c.verdict = true
+	if w.Detect != nil {
+		c.detect = w.Detect.Draw(r.leads)
+		c.verdict = c.person && verdict >= w.FalsePositive || c.machine && verdict < w.FalseNegative
+	}
+	if ring >= w.RingTimeout {
+		r.after(w.RingTimeout, ended, id, 0)
+		return
+	}
+	r.after(ring, answered, id, 0)
 }

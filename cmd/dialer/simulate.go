@@ -1,0 +1,327 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/alecthomas/kong"
+
+	"dialer/pacing/simulate"
+)
+
+// simulateCmd runs virtual shifts. What no flag and no scenario says is as in the
+// world in which pacers are compared.
+type simulateCmd struct {
+	Agents     []int        `help:"Agents (10); several teams, as 5,10,20, are compared." placeholder:"N,…"`
+	AnswerRate *shareFlag   `help:"Share of attempts that a person answers: 0.2 or 20%." placeholder:"SHARE"`
+	Talk       *secondsFlag `help:"Mean talk: 120 or 2m." placeholder:"TIME"`
+	Wrap       *secondsFlag `help:"Mean wrap-up (15)." placeholder:"TIME"`
+	Ring       *secondsFlag `help:"Mean time to an answer (12)." placeholder:"TIME"`
+	Timeout    *secondsFlag `name:"ring-timeout" help:"Longest ring (25, or twice --ring)." placeholder:"TIME"`
+	AMD        *switchFlag  `name:"amd" help:"Detection of answering machines: on or off (on)." placeholder:"on|off"`
+	Cap        []capFlag    `help:"Allowed abandoned share: 3% or 0.03; several, as 1%,3%,5%, are compared." placeholder:"SHARE,…"`
+	Hours      *float64     `help:"Length of the shift (8)." placeholder:"H"`
+	Policy     []string     `help:"What to compare: ${policies}. Default: ${compared}." placeholder:"NAME,…"`
+	Seeds      *int         `help:"Shifts for each policy (4)." placeholder:"N"`
+	Leads      *int         `help:"Leads on the list; it never ends otherwise." placeholder:"N"`
+	Warm       bool         `help:"Begin with what a shift before has taught."`
+	Scenario   string       `help:"What else there is, as YAML: docs/pacing.md. Flags come before it." placeholder:"FILE"`
+	JSON       bool         `name:"json" help:"One JSON object a policy, each on a line."`
+	SVG        string       `name:"svg" help:"Plot occupancy against abandoned calls, and both over time." placeholder:"FILE"`
+}
+
+func (c *simulateCmd) Run(t *terminal) error {
+	entries, seeds, err := c.entries(t)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	go func() {
+		select {
+		case <-t.stop:
+			cancel(exitError(130))
+		case <-ctx.Done():
+		}
+	}()
+	bar := progressBar{out: t.err, all: len(entries) * seeds, live: isTerminal(t.err)}
+	bar.show()
+	all, err := simulate.Compare(ctx, entries, simulate.Seeds(seeds), 0, bar.step)
+	bar.clear()
+	if err != nil {
+		return err
+	}
+	if c.SVG != "" {
+		if err := writePlot(c.SVG, all); err != nil {
+			return err
+		}
+	}
+	if c.JSON {
+		return printSimulatedJSON(t.out, all, len(c.Cap) > 1)
+	}
+	printSimulated(t.out, entries, all)
+	return nil
+}
+
+// entries are every policy in every team and under every cap.
+func (c *simulateCmd) entries(t *terminal) ([]simulate.Entry, int, error) {
+	s, l, problems := readScenario(c.Scenario)
+	if len(problems) == 0 {
+		problems = append(c.apply(&s), s.policyProblems()...)
+	}
+	var entries []simulate.Entry
+	for _, agents := range c.teams(&s) {
+		for _, limit := range c.caps(&s) {
+			s.Agents, s.Cap = agents, limit
+			w, more := s.world()
+			if len(problems) == 0 || c.Scenario == "" && len(entries) == 0 {
+				problems = append(problems, more...)
+			}
+			for _, name := range s.Policies {
+				if p, err := simulate.ParsePolicy(name); err == nil {
+					entries = append(entries, simulate.Entry{World: w, Policy: p, Warm: c.Warm})
+				}
+			}
+		}
+	}
+	if len(problems) > 0 {
+		for _, p := range problems {
+			if p.Line == 0 {
+				p.Path = c.flagOf(p.Path)
+				p.Line = l.lineOf(p.Path)
+			}
+			if c.Scenario != "" && p.Path != c.Scenario && p.Line > 0 {
+				fmt.Fprintf(t.err, "%s: %s\n", c.Scenario, p)
+			} else {
+				fmt.Fprintf(t.err, "dialer: %s\n", p)
+			}
+		}
+		return nil, 0, exitError(2)
+	}
+	return entries, s.Seeds, nil
+}
+
+func (c *simulateCmd) teams(s *scenario) []int {
+	if len(c.Agents) == 0 {
+		return []int{s.Agents}
+	}
+	return c.Agents
+}
+
+func (c *simulateCmd) caps(s *scenario) []float64 {
+	if len(c.Cap) == 0 {
+		return []float64{s.Cap}
+	}
+	var all []float64
+	for _, x := range c.Cap {
+		all = append(all, float64(x))
+	}
+	return all
+}
+
+// apply puts the flags over the scenario.
+func (c *simulateCmd) apply(s *scenario) []Problem {
+	if len(c.Agents) > 0 {
+		s.Shifts = nil
+	}
+	if c.AnswerRate != nil {
+		s.AnswerRate, s.AnswerRates = float64(*c.AnswerRate), nil
+	}
+	lasts := func(f *secondsFlag, l *scenarioLaw) {
+		if f == nil {
+			return
+		}
+		if l.Law == "lognormal" || l.Law == "gamma" || l.Law == "exponential" || l.Law == "constant" {
+			l.Mean = time.Duration(*f)
+			return
+		}
+		*l = scenarioLaw{scenarioPart: scenarioPart{Law: "lognormal", Mean: time.Duration(*f), CV: 1}}
+	}
+	lasts(c.Talk, &s.Talk)
+	lasts(c.Wrap, &s.Wrap)
+	lasts(c.Ring, &s.Ring)
+	if c.Timeout != nil {
+		s.RingTimeout = time.Duration(*c.Timeout)
+	} else if c.Ring != nil {
+		s.RingTimeout = max(s.RingTimeout, 2*time.Duration(*c.Ring))
+	}
+	if (c.Ring != nil || c.Timeout != nil) && s.Ring.Law == "gamma" {
+		s.Ring.Max = s.RingTimeout
+	}
+	if c.AMD != nil {
+		s.AMD = bool(*c.AMD)
+	}
+	if c.Hours != nil {
+		s.Hours = *c.Hours
+	}
+	if c.Leads != nil {
+		s.Leads = *c.Leads
+	}
+	if c.Seeds != nil {
+		s.Seeds = *c.Seeds
+	}
+	if len(c.Policy) > 0 {
+		s.Policies = c.Policy
+	}
+	if c.Leads != nil && *c.Leads == 0 {
+		return []Problem{{Path: "--leads", What: "0 leads are no list", Hint: "leave the flag out for a list without end"}}
+	}
+	return nil
+}
+
+// flagOf names the flag that a path of the scenario came from, or the path.
+func (c *simulateCmd) flagOf(path string) string {
+	head, _, _ := strings.Cut(path, ".")
+	head, _, _ = strings.Cut(head, "[")
+	for name, given := range map[string]bool{
+		"agents": len(c.Agents) > 0, "answer_rate": c.AnswerRate != nil, "talk": c.Talk != nil, "wrap": c.Wrap != nil,
+		"ring": c.Ring != nil, "ring_timeout": c.Timeout != nil, "cap": len(c.Cap) > 0, "hours": c.Hours != nil,
+		"seeds": c.Seeds != nil, "leads": c.Leads != nil, "policies": len(c.Policy) > 0,
+	} {
+		if name == head && given {
+			if name == "policies" {
+				name = "policy"
+			}
+			return "--" + strings.ReplaceAll(name, "_", "-")
+		}
+	}
+	return path
+}
+
+// A shareFlag is a share, also written in percent.
+type shareFlag float64
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (f *shareFlag) UnmarshalText(text []byte) error {
+	x, err := parseShare(string(text), 1)
+	*f = shareFlag(x)
+	return err
+}
+
+// A capFlag is a share that cannot be the whole: 3 means 3 %.
+type capFlag float64
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (f *capFlag) UnmarshalText(text []byte) error {
+	x, err := parseShare(string(text), math.Nextafter(1, 0))
+	*f = capFlag(x)
+	return err
+}
+
+// parseShare takes numbers above most for percent.
+func parseShare(text string, most float64) (float64, error) {
+	number, percent := strings.CutSuffix(strings.TrimSpace(text), "%")
+	x, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
+	if err != nil || !(x >= 0 && x <= 100) {
+		return 0, fmt.Errorf("%q is not a share such as 3%% or 0.03", text)
+	}
+	if percent || x > most {
+		x /= 100
+	}
+	return x, nil
+}
+
+// A secondsFlag is a time, in seconds when it has no unit.
+type secondsFlag time.Duration
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (f *secondsFlag) UnmarshalText(text []byte) error {
+	s := strings.TrimSpace(string(text))
+	d, err := time.ParseDuration(s)
+	if x, number := strconv.ParseFloat(s, 64); number == nil && x >= 0 && x <= 1e6 {
+		d, err = time.Duration(x*float64(time.Second)), nil
+	}
+	if err != nil || d < 0 {
+		return fmt.Errorf("%q is not a time such as 120, 90s or 2m", text)
+	}
+	*f = secondsFlag(d)
+	return nil
+}
+
+// A switchFlag is on when it has no value.
+type switchFlag bool
+
+// Decode implements kong.MapperValue.
+func (f *switchFlag) Decode(ctx *kong.DecodeContext) error {
+	*f = true
+	next := ctx.Scan.Peek()
+	switch strings.ToLower(fmt.Sprint(next.Value)) {
+	case "on", "yes", "true", "1":
+		ctx.Scan.Pop()
+	case "off", "no", "false", "0":
+		ctx.Scan.Pop()
+		*f = false
+	default:
+		if next.Type == kong.FlagValueToken {
+			return fmt.Errorf("%q is neither on nor off", next.Value)
+		}
+	}
+	return nil
+}
+
+// progressBar shows on a terminal how many shifts are done.
+type progressBar struct {
+	out       io.Writer
+	all, done int
+	live      bool
+}
+
+func (b *progressBar) step() {
+	b.done++
+	b.show()
+}
+
+func (b *progressBar) show() {
+	if b.live {
+		n := b.done * 30 / max(b.all, 1)
+		fmt.Fprintf(b.out, "\r%s%s %d of %d shifts", strings.Repeat("█", n), strings.Repeat("░", 30-n), b.done, b.all)
+	}
+}
+
+func (b *progressBar) clear() {
+	if b.live {
+		io.WriteString(b.out, "\r\x1b[2K")
+	}
+}
+
+func writePlot(file string, all []simulate.Summary) error {
+	var b bytes.Buffer
+	first := all
+	for i, s := range all { // over time is for one team under one cap
+		if s.Agents != all[0].Agents || s.Cap != all[0].Cap {
+			first = all[:i]
+			break
+		}
+	}
+	over := fmt.Sprintf("Occupancy over time, %d agents, cap %s", all[0].Agents, percent(&all[0].Cap))
+	panels := append([]simulate.Panel{simulate.Occupancy("Occupancy against abandoned calls", all)}, simulate.OverTime(over, first)...)
+	if err := simulate.Draw(&b, panels...); err != nil {
+		return err
+	}
+	if err := os.WriteFile(file, b.Bytes(), 0o644); err != nil {
+		return fmt.Errorf("the plot cannot be written: %w", err)
+	}
+	return nil
+}
+
+// tabs is a table of columns.
+func tabs(out io.Writer) *tabwriter.Writer {
+	return tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+}
+
+// simulateVars fills in the names of policies in the help.
+func simulateVars() kong.Vars {
+	var names []string
+	for _, p := range simulate.Policies() {
+		names = append(names, p.Name)
+	}
+	return kong.Vars{"policies": simulate.Names, "compared": strings.Join(names, ",")}
+}

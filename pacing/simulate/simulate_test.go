@@ -1,0 +1,197 @@
+package simulate
+
+import (
+	"context"
+	"math"
+	"math/rand/v2"
+	"reflect"
+	"testing"
+	"time"
+
+	"dialer/pacing"
+)
+
+func policy(t testing.TB, name string) Policy {
+	t.Helper()
+	p, err := ParsePolicy(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func compare(t testing.TB, seeds int, entries ...Entry) []Summary {
+	t.Helper()
+	all, err := Compare(context.Background(), entries, Seeds(seeds), 0, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func TestTwiceTheSame(t *testing.T) {
+	w := Base(10, 0.2, 120, 0.5)
+	w.CallsPerSecond, w.Lines, w.Leads = 3, 40, 1000
+	entries := []Entry{{World: w, Policy: policy(t, "predictive")}, {World: w, Policy: policy(t, "adaptive"), Warm: true}}
+	one, err := Compare(context.Background(), entries, Seeds(4), 1, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := 0
+	four, err := Compare(context.Background(), entries, Seeds(4), 4, func() { done++ })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(one, four) {
+		t.Errorf("one processor: %+v\nfour: %+v", one, four)
+	}
+	if done != 8 {
+		t.Errorf("%d shifts were reported done, not 8", done)
+	}
+	if a, b := compare(t, 4, entries[0]), compare(t, 5, entries[0]); reflect.DeepEqual(a[0].Utilisation, b[0].Utilisation) {
+		t.Error("another seed changed nothing")
+	}
+}
+
+// worlds are small and cross every branch of a shift.
+func worlds() map[string]World {
+	all := map[string]World{"base": Base(8, 0.25, 60, 0.5)}
+	set := func(name string, change func(*World)) {
+		w := Base(8, 0.25, 60, 0.5)
+		change(&w)
+		all[name] = w
+	}
+	set("no detection", func(w *World) { w.Detect = nil })
+	set("errors count", func(w *World) { w.CountFalsePositives, w.FalsePositive = true, 0.05 })
+	set("short list", func(w *World) { w.Leads = 150 })
+	set("one line too few", func(w *World) { w.Lines = 5 })
+	set("two lines an agent", func(w *World) { w.LinesPerAgent = 2 })
+	set("slow trunk", func(w *World) { w.CallsPerSecond = 0.3 })
+	set("lunch", func(w *World) { w.Away = []Away{{0.5, 500, 1000}, {1, 1200, 1400}} })
+	set("shifts", func(w *World) { w.Shifts = []Shift{{3, 0, 900}, {4, 450, 1800}, {1, 1500, 9999}} })
+	set("answers change", func(w *World) { w.Answer = Answer{0.3, []Step{{500, 0.6}, {1200, 0}}, -0.5} })
+	set("no breaks", func(w *World) { w.BreakEvery = 0 })
+	set("mixed talks", func(w *World) {
+		w.Talk = Mixed{Constant(5), 0.5, Empirical{[]float64{0, 10, 300}}}
+		w.Wrap = Exponential{10}
+	})
+	return all
+}
+
+func TestNothingIsLost(t *testing.T) {
+	for name, w := range worlds() {
+		for _, p := range []string{"progressive", "power-3", "adaptive-hard", "adaptive-average-6", "predictive", "strict"} {
+			t.Run(name+"/"+p, func(t *testing.T) {
+				pacer, err := policy(t, p).New(&w)
+				if err != nil {
+					t.Fatal(err)
+				}
+				r := Run(w, pacer, nil, 7)
+				if n := r.NoAnswer + r.Machines + r.FalsePositives + r.Abandoned + r.Connected + r.Open; n != r.Dialed {
+					t.Errorf("%d calls were dialed and %d ended: %+v", r.Dialed, n, r)
+				}
+				if r.Dialed == 0 || r.Connected == 0 {
+					t.Error("nobody was reached")
+				}
+				all := r.Talk + r.Wrap + r.Idle + r.Away
+				if want := float64(r.Agents) * r.Length; math.Abs(all-want) > 1e-3 {
+					t.Errorf("%.3f agent seconds of %.3f", all, want)
+				}
+				s := Slice{}
+				for _, x := range r.Slices {
+					s = Slice{s.Busy + x.Busy, s.Idle + x.Idle, s.Answered + x.Answered, s.Abandoned + x.Abandoned}
+				}
+				if math.Abs(s.Busy-r.Talk-r.Wrap) > 1e-3 || math.Abs(s.Idle-r.Idle) > 1e-3 || s.Abandoned != r.Counted {
+					t.Errorf("the slices add up to %+v, not to %+v", s, r)
+				}
+				if r.Excess > 0 {
+					t.Errorf("the pacer asked for %d calls more than it might", r.Excess)
+				}
+				if w.Leads > 0 && (r.Dialed != w.Leads || r.Finished == 0 || r.Open > 0) {
+					t.Errorf("a list of %d: %+v", w.Leads, r)
+				}
+			})
+		}
+	}
+}
+
+// open dials at a fixed mean rate, whoever is there: a Poisson process, since
+// what rings for a uniform second is spread evenly.
+type open struct {
+	rate float64
+	r    *rand.Rand
+	last time.Time
+}
+
+func (o *open) Decide(s pacing.Snapshot) pacing.Decision {
+	d := pacing.Decision{}
+	if s.Now.Nanosecond() == 0 && s.Now.After(o.last) {
+		o.last = s.Now
+		for x := o.r.ExpFloat64(); x < o.rate; x += o.r.ExpFloat64() {
+			d.Dial++
+		}
+	}
+	return d
+}
+
+// TestErlangB compares the loss at a fixed rate of calls, and without a queue,
+// with Erlang's formula, which holds for every law of the talks.
+func TestErlangB(t *testing.T) {
+	for _, c := range []struct {
+		agents int
+		load   float64
+		talk   Law
+	}{
+		{1, 0.5, Exponential{30}}, {5, 4, Lognormal{30, 1}}, {10, 12, Constant(30)},
+	} {
+		w := Base(c.agents, 1, 30, 20)
+		w.Ring, w.Greeting, w.Window, w.Detect = Uniform{0, 1}, Constant(0), 0, nil
+		w.Talk, w.Wrap, w.BreakEvery = c.talk, Constant(0), 0
+		r := Run(w, &open{rate: c.load / 30, r: rand.New(rand.NewPCG(1, 2))}, nil, 3)
+		want := pacing.ErlangB(c.load, c.agents)
+		// Loss comes in clumps: some three times the error of as many coins.
+		err := 3 * 2 * math.Sqrt(want*(1-want)/float64(r.Answered))
+		if got := r.AbandonRate(); math.Abs(got-want) > err {
+			t.Errorf("%d agents, %g erlangs: %.4f of %d lost, Erlang B says %.4f ± %.4f", c.agents, c.load, got, r.Answered, want, err)
+		}
+	}
+}
+
+func TestProgressiveAbandonsNobody(t *testing.T) {
+	for _, agents := range []int{1, 5, 30} {
+		w := Base(agents, 0.4, 60, 1)
+		w.BreakEvery = 0
+		if s := compare(t, 2, Entry{World: w, Policy: policy(t, "progressive")})[0]; s.AbandonRate.Value > 0 || s.TalkPerHour.Value < 20 {
+			t.Errorf("%d agents: %+v", agents, s)
+		}
+	}
+}
+
+// TestProgressiveIsCalibrated holds the world to figures known of it.
+func TestProgressiveIsCalibrated(t *testing.T) {
+	for p, want := range map[float64]float64{0.1: 0.435, 0.2: 0.61, 0.6: 0.843} {
+		s := compare(t, 2, Entry{World: Base(5, p, 120, 4), Policy: policy(t, "progressive")})[0]
+		if math.Abs(s.Utilisation.Value-want) > 0.02 {
+			t.Errorf("answer rate %g: occupancy %.3f ± %.3f, not %.3f", p, s.Utilisation.Value, s.Utilisation.SE, want)
+		}
+	}
+}
+
+func TestPredictiveBeatsProgressive(t *testing.T) {
+	w := Base(20, 0.2, 120, 2)
+	all := compare(t, 3, Entry{World: w, Policy: policy(t, "progressive")}, Entry{World: w, Policy: policy(t, "predictive")})
+	if gain := all[1].Utilisation.Value - all[0].Utilisation.Value; gain < 0.10 {
+		t.Errorf("predictive gains %.3f on %.3f", gain, all[0].Utilisation.Value)
+	}
+	if a := all[1].AbandonRate.Value; a > w.Cap || a == 0 {
+		t.Errorf("predictive abandons %.4f at a cap of %g", a, w.Cap)
+	}
+}
+
+func TestWarmStartHelps(t *testing.T) {
+	w := Base(5, 0.2, 120, 1)
+	all := compare(t, 8, Entry{World: w, Policy: policy(t, "predictive")}, Entry{World: w, Policy: policy(t, "predictive"), Warm: true})
+	if all[1].Utilisation.Value < all[0].Utilisation.Value {
+		t.Errorf("cold %.3f, warm %.3f", all[0].Utilisation.Value, all[1].Utilisation.Value)
+	}
+}
