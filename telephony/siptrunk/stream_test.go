@@ -173,6 +173,23 @@ func TestLargeInviteOverTCP(t *testing.T) {
 	d.failed()
 }
 
+// TestAnswerIsRepeatedOverStreams: our 2xx to a re-INVITE, until it is ACKed (RFC
+// 3261 13.3.1.4).
+func TestAnswerIsRepeatedOverStreams(t *testing.T) {
+	overStreams(t, func(t *testing.T, w tlsWorld, p *rawPeer) {
+		e := startEndpoint(t, w.listening, w.trunk(p))
+		c := upOn(t, e, p)
+		p.request("INVITE", c.invite, "a1", 1, sdp(someSDPPort), sdpType)
+		first := p.expect("200")
+		again := p.expect("200")
+		if again.get("CSeq") != first.get("CSeq") || again.get("Via") != first.get("Via") || again.body != first.body {
+			t.Errorf("repeated as\n%v\nnot\n%v", again, first)
+		}
+		p.request("ACK", c.invite, "a1", 1, "")
+		c.end(t, 2)
+	})
+}
+
 // TestLostConnectionInMidCall: the loss is told, and BYE opens the connection
 // again.
 func TestLostConnectionInMidCall(t *testing.T) {
