@@ -246,6 +246,7 @@ func (a *attempt) unanswered(err error) Outcome {
 		c.RingingAt = failed.RingingAt
 	}
 	c.tried(failed.Tries)
+	c.Attestation = failed.Attestation
 	c.Cause, c.SIPStatus, c.Q850, c.EndedAt, c.Ghost = failed.Cause, failed.SIPStatus, failed.Q850, failed.EndedAt, failed.Ghost
 	switch failed.Cause {
 	case telephony.CauseBusy, telephony.CauseRejected:

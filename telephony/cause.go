@@ -38,6 +38,8 @@ type DialError struct {
 	// heard nothing: the carrier bills it and the law may count it.
 	Ghost bool
 	Tries []Try // the peers that were asked, in order
+	// Attestation is Info.Attestation of a call that was not answered.
+	Attestation string
 }
 
 func (e *DialError) Error() string {

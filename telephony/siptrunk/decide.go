@@ -14,6 +14,7 @@ import (
 // decide handles the final response and reports whether it became a leg.
 func (c *call) decide(res *sip.Response) (leg bool) {
 	if !res.IsSuccess() {
+		c.attested(res)
 		cause, q850 := telephony.CauseOf(res.StatusCode, headerValues(res, "reason"))
 		if res.StatusCode == 408 && c.ringingAt.IsZero() {
 			cause = telephony.CauseUnreachable
@@ -136,7 +137,7 @@ func (c *call) report(r any) {
 func (c *call) failed(cause telephony.Cause, status int, reason string, q850 int) *telephony.DialError {
 	return &telephony.DialError{
 		Cause: cause, SIPStatus: status, Q850: q850, Reason: reason,
-		PlacedAt: c.placedAt, RingingAt: c.ringingAt, EndedAt: time.Now(), Ghost: c.pickedUp,
+		PlacedAt: c.placedAt, RingingAt: c.ringingAt, EndedAt: time.Now(), Ghost: c.pickedUp, Attestation: c.attestation,
 	}
 }
 

@@ -172,6 +172,34 @@ func TestAttestation(t *testing.T) {
 	}
 }
 
+// A call that is not answered has its attestation as well.
+func TestAttestationOfRefusedCall(t *testing.T) {
+	for name, headers := range map[string][2][]string{
+		"as it was sent": {nil, nil},
+		"while it rang":  {{"P-Attestation-Indicator: C"}, nil},
+		"in the refusal": {nil, {"P-Attestation-Indicator: C"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := newRawPeer(t)
+			e := startEndpoint(t, nil, testTrunk(p))
+			inv := invite()
+			inv.Headers = map[string]string{"Identity": passport("A")}
+			d := dial(t, t.Context(), e, inv)
+			m := p.expect("INVITE")
+			p.reply(m, reply{status: "180 Ringing", tag: "a", headers: headers[0]})
+			p.reply(m, reply{status: "486 Busy Here", tag: "a", headers: headers[1]})
+			want := "C"
+			if headers[0] == nil && headers[1] == nil {
+				want = "A"
+			}
+			if err := d.failed(); err.Attestation != want {
+				t.Errorf("attestation %q, want %q", err.Attestation, want)
+			}
+		})
+	}
+}
+
 // Refusals of STIR say nothing of the number called, so they are failures and
 // not rejections.
 func TestStirRefusals(t *testing.T) {
