@@ -38,6 +38,7 @@ type conns struct {
 	peers   map[route]*stream
 	dialing map[route]*dialing
 	closed  bool
+	said    time.Time // when a failed handshake was last logged
 	closing chan struct{}
 	work    tasks
 }
@@ -230,6 +231,9 @@ func (c *conns) count(host netip.Addr, open, waiting int) {
 // and then gives it to sipgo.
 func (c *conns) greet(s *stream) {
 	err := s.handshake()
+	if err != nil && s.known() { // what strangers do is told as dropped
+		c.insecure(route{s.from.transport, s.from.addr}, err)
+	}
 	for err == nil {
 		var data []byte
 		var r ruling
@@ -251,6 +255,21 @@ func (c *conns) greet(s *stream) {
 		return
 	}
 	c.serve(s)
+}
+
+// insecure tells, at most once a second, of a trunk or phone that TLS did not come
+// about with: whoever set up the certificates has to know why.
+func (c *conns) insecure(r route, why error) {
+	now := time.Now()
+	c.mu.Lock()
+	tell := !c.closed && now.Sub(c.said) >= time.Second
+	if tell {
+		c.said = now
+	}
+	c.mu.Unlock()
+	if tell {
+		c.e.log.Warn("no TLS with a peer", "peer", r.addr.String(), "err", why)
+	}
 }
 
 // handshake is TLS's, within the time of a message.
@@ -381,6 +400,7 @@ func (c *conns) connect(r route, who tlsPeer) (*stream, error) {
 	}
 	if r.transport == telephony.TLS {
 		if conn, err = c.secure(ctx, conn, r.addr, who); err != nil {
+			c.insecure(r, err)
 			return nil, err
 		}
 	}
