@@ -184,7 +184,8 @@ func TestBackupTrunks(t *testing.T) {
 	fill.Trunk = "trk_full"
 	awaitTokens(t, e, 1)
 	holding := dial(t, t.Context(), e, fill)
-	b.reply(b.expect("INVITE"), reply{status: "100 Trying"})
+	held := b.expect("INVITE")
+	b.reply(held, reply{status: "100 Trying"})
 
 	inv := invite()
 	inv.Backups = []dialer.TrunkID{"trk_full", "trk_none", "trk_small"}
@@ -221,7 +222,8 @@ func TestBackupTrunks(t *testing.T) {
 	}
 	leg.Hangup(telephony.CauseNormal)
 	c.ok(c.expect("BYE"))
-	_ = holding
+	b.reply(held, reply{status: "486 Busy Here", tag: "x"})
+	holding.failed()
 }
 
 // TestLastPeersFinalWordIsAwaited: with nobody left to ask, Dial stays until it
@@ -243,6 +245,25 @@ func TestLastPeersFinalWordIsAwaited(t *testing.T) {
 	b.ok(b.expect("BYE"))
 	if err := d.failed(); !err.Ghost || len(err.Tries) != 2 || err.Cause != telephony.CauseUnreachable {
 		t.Errorf("got %+v", err)
+	}
+}
+
+// TestStopDoesNotWaitForSilentPeers: CANCEL may not be sent to a peer that has said
+// nothing (RFC 3261 9.1), so there is nothing to wait for.
+func TestStopDoesNotWaitForSilentPeers(t *testing.T) {
+	t.Parallel()
+	p := newRawPeer(t)
+	e := newEndpoint(t, quick, testTrunk(p))
+	e.leaveWait = time.Hour
+	stop := runEndpoint(t, e)
+	d := dial(t, t.Context(), e, invite())
+	p.expect("INVITE")
+	stop()
+	if err := d.failed(); err.Cause != telephony.CauseCancelled && err.Cause != telephony.CauseUnreachable {
+		t.Errorf("got %+v", err)
+	}
+	if m := p.await("CANCEL", 20*time.Millisecond); m != nil {
+		t.Errorf("sent %v", m)
 	}
 }
 

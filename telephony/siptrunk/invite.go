@@ -180,7 +180,13 @@ func (c *call) run(ctx context.Context) {
 			}
 		}
 	}
+	unheard := false // no response came for as long as one is waited for
 	for {
+		if unheard && stopping == nil && !c.provisional {
+			c.tx.Terminate() // nobody stays to hear what may yet come
+			c.report(c.failed(c.gaveUp, 0, c.why, 0))
+			return
+		}
 		select {
 		case <-c.inbox.signal:
 			arrivals()
@@ -201,6 +207,7 @@ func (c *call) run(ctx context.Context) {
 			if c.provisional {
 				continue
 			}
+			unheard = true
 			c.trunkSilent()
 			wanted := c.gaveUp == ""
 			giveUp(telephony.CauseUnreachable, "no response")

@@ -294,6 +294,7 @@ func newEndpoint(t *testing.T, change func(*Config), trunks ...telephony.Trunk) 
 	if err != nil {
 		t.Fatal(err)
 	}
+	e.leaveWait = time.Second // a peer that has an answer gives it at once
 	e.SetTrunks(trunks)
 	return e
 }

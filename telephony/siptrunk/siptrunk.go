@@ -165,6 +165,7 @@ type Endpoint struct {
 	// response: 64*T1 and some time for the pacing of CANCEL.
 	finalWait time.Duration
 	referWait time.Duration
+	leaveWait time.Duration        // for the answers to BYE and CANCEL at the end
 	ackWait   time.Duration        // for the ACK of an answer of ours
 	glareWait func() time.Duration // before a request that met one of theirs is sent again
 
@@ -220,6 +221,7 @@ func New(cfg Config) (*Endpoint, error) {
 		calls:     map[string]*call{},
 		early:     map[string]*call{},
 		glareWait: glareWait,
+		leaveWait: shutdownWait,
 		ackWait:   64 * sip.T1,
 		referWait: referWait,
 		strays:    map[string]time.Time{},
@@ -346,12 +348,22 @@ func (e *Endpoint) TLSAddr() netip.AddrPort {
 	return netip.AddrPort{}
 }
 
+// tlsAt is TLSAddr for people.
+func (e *Endpoint) tlsAt() string {
+	if a := e.TLSAddr(); a.IsValid() {
+		return a.String()
+	}
+	return "off"
+}
+
 // shutdownWait bounds how long Run waits for peers that do not answer BYE or
 // CANCEL once its context has ended.
 const shutdownWait = 5 * time.Second
 
 // Run serves until ctx ends; then it hangs up every leg, cancels every call,
-// waits for the answers for at most five seconds and closes the sockets.
+// waits for the answers for at most five seconds and closes the sockets. It does not
+// wait for a peer that has been silent for NoResponse: nothing can be said to it
+// (RFC 3261 9.1), and what it answers late is hung up by the next process.
 func (e *Endpoint) Run(ctx context.Context) error {
 	defer e.sock.Close()
 	defer e.conns.close()
@@ -369,7 +381,7 @@ func (e *Endpoint) Run(ctx context.Context) error {
 	own.Go(func() { e.reg.work(work) })
 	own.Go(func() { e.keepAlive(work) })
 	own.Go(func() { e.supervise(work) })
-	e.log.Info("SIP is up", "listen", e.Addr().String(), "tcp", e.cfg.TCP, "tls", e.TLSAddr().String())
+	e.log.Info("SIP is up", "listen", e.Addr().String(), "tcp", e.cfg.TCP, "tls", e.tlsAt())
 
 	var err error
 	select {
@@ -402,7 +414,7 @@ func (e *Endpoint) shutdown() {
 	for _, l := range legs {
 		l.Hangup(telephony.CauseNormal)
 	}
-	timeout := time.NewTimer(shutdownWait)
+	timeout := time.NewTimer(e.leaveWait)
 	defer timeout.Stop()
 	select {
 	case <-e.work.idle():
