@@ -62,7 +62,7 @@ func printSimulated(out io.Writer, entries []simulate.Entry, all []simulate.Summ
 	if w.Leads > 0 {
 		list = fmt.Sprintf(", %d leads", w.Leads)
 	}
-	fmt.Fprintf(out, "%g hours%s, %d seeds; figures with their standard errors\n\n", w.Hours, list, all[0].Seeds)
+	fmt.Fprintf(out, "%g h%s, %d seeds; figures with their standard errors\n\n", w.Hours, list, all[0].Seeds)
 	t := tabs(out)
 	fmt.Fprintln(t, "policy\tagents\tcap\toccupancy %\tabandoned %\twait s\ttalk min/h\tdials/connect\tover cap\tworst hour %\tfinished h\t")
 	for _, s := range all {

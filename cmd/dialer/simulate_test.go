@@ -1,0 +1,219 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"encoding/xml"
+	"flag"
+	"io"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+)
+
+var updateGolden = flag.Bool("update", false, "write the golden files of simulate")
+
+// simulated runs dialer simulate.
+func simulated(t *testing.T, args ...string) (code int, out, errs string) {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	code = run(t.Context(), &terminal{out: &stdout, err: &stderr, env: noEnv}, append([]string{"simulate"}, args...))
+	return code, stdout.String(), stderr.String()
+}
+
+// TestSimulateGolden: the policies in it are independent of how predictive is
+// tuned, so these files change with the simulator or the output alone.
+func TestSimulateGolden(t *testing.T) {
+	lunch := writeConfig(t, "hours: 1\naway: [{share: 0.5, from: 20m, to: 40m}]\ntalk: {mean: 60s}\n")
+	for name, args := range map[string][]string{
+		"teams":    {"--agents", "2,4", "--hours", "0.5", "--seeds", "2", "--policy", "progressive,adaptive-average"},
+		"list":     {"--agents", "3,6", "--hours", "1", "--seeds", "2", "--policy", "progressive", "--leads", "300", "--amd=off"},
+		"caps":     {"--agents", "3", "--hours", "0.5", "--seeds", "2", "--cap", "1,5%", "--policy", "progressive", "--json"},
+		"scenario": {"--scenario", lunch, "--seeds", "2", "--policy", "progressive,adaptive-hard"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			code, out, errs := simulated(t, args...)
+			if code != 0 || errs != "" {
+				t.Fatalf("exit %d: %s", code, errs)
+			}
+			file := filepath.Join("testdata", "simulate", name+".txt")
+			if *updateGolden {
+				if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(file, []byte(out), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if out != string(want) {
+				t.Errorf("got\n%s\nwant\n%s", out, want)
+			}
+		})
+	}
+}
+
+func TestSimulateJSON(t *testing.T) {
+	code, out, errs := simulated(t, "--json", "--agents", "4", "--hours", "0.25", "--seeds", "2", "--policy", "progressive,predictive", "--amd")
+	if code != 0 || errs != "" {
+		t.Fatalf("exit %d: %s", code, errs)
+	}
+	want := []string{
+		"abandon_rate", "abandon_rate_se", "agents", "dials_per_connect", "dials_per_connect_se", "policy", "seeds",
+		"talk_min_per_hour", "talk_min_per_hour_se", "utilisation", "utilisation_se", "wait_s", "wait_s_se",
+	}
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	if len(lines) != 2 {
+		t.Fatalf("%d lines for two policies:\n%s", len(lines), out)
+	}
+	for _, line := range lines {
+		var o map[string]any
+		if err := json.Unmarshal([]byte(line), &o); err != nil {
+			t.Fatal(err)
+		}
+		var keys []string
+		for k := range o {
+			keys = append(keys, k)
+		}
+		slices.Sort(keys)
+		if !slices.Equal(keys, want) {
+			t.Errorf("keys %q, not %q", keys, want)
+		}
+	}
+}
+
+func TestSimulatePlot(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "plot.svg")
+	if code, _, errs := simulated(t, "--svg", file, "--agents", "3", "--hours", "0.5", "--seeds", "2", "--policy", "progressive,power-2"); code != 0 {
+		t.Fatalf("exit %d: %s", code, errs)
+	}
+	svg, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(svg) > 100<<10 {
+		t.Errorf("the plot has %d bytes", len(svg))
+	}
+	for d := xml.NewDecoder(bytes.NewReader(svg)); ; {
+		if _, err := d.Token(); err == io.EOF {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, word := range []string{"power-2", "occupancy, %", "abandoned, %", "hours"} {
+		if !strings.Contains(string(svg), word) {
+			t.Errorf("the plot does not say %q", word)
+		}
+	}
+	if strings.Contains(string(svg), "NaN") || strings.Contains(string(svg), "Inf") {
+		t.Error("the plot has figures that are none")
+	}
+}
+
+func TestSimulateRefuses(t *testing.T) {
+	bad := writeConfig(t, `agents: 0
+hours: 8
+talkk: {mean: 60s}
+`)
+	worse := writeConfig(t, `agents: 3
+answer_rate: 1.5
+ring: {law: gama, mean: 12s}
+wrap: {law: empirical, quantiles: [4s, 2s]}
+away:
+  - {share: 0.5, from: 2h, to: 1h}
+policies: [progresive]
+`)
+	for _, c := range []struct {
+		args []string
+		want []string
+	}{
+		{[]string{"--agents", "0"}, []string{"--agents: 0 is not between 1 and 5000"}},
+		{[]string{"--agents", "x"}, []string{"--agents"}},
+		{[]string{"--answer-rate", "120%"}, []string{`--answer-rate`, `"120%" is not a share`}},
+		{[]string{"--cap", "0"}, []string{"--cap: 0 is not a share above 0"}},
+		{[]string{"--talk", "long"}, []string{`--talk`, `"long" is not a time such as 120`}},
+		{[]string{"--talk", "0"}, []string{"--talk: mean 0 is not above 0"}},
+		{[]string{"--amd=maybe"}, []string{`"maybe" is neither on nor off`}},
+		{[]string{"--hours=-1"}, []string{"--hours: -1 is not above 0"}},
+		{[]string{"--policy", "fast"}, []string{"--policy", `"fast" is not one of progressive`}},
+		{[]string{"--policy", "power-99"}, []string{"ratio 99 is not between 1 and 20"}},
+		{[]string{"--seeds", "0"}, []string{"--seeds: 0 is not between"}},
+		{[]string{"--leads=-5"}, []string{"--leads: -5 is not between"}},
+		{[]string{"--agents", "0", "--policy", "fast"}, []string{"--agents: 0", `"fast" is not one of`}},
+		{[]string{"--scenario", "nowhere.yaml"}, []string{"nowhere.yaml: the file cannot be read"}},
+		{[]string{"--scenario", bad}, []string{"line 3: talkk", `did you mean "talk"?`}},
+		{[]string{"--scenario", worse}, []string{
+			"line 2: answer_rate", "line 3: ring.law", "line 4: wrap", "line 6: away[0].to", "line 7: policies[0]",
+		}},
+		{[]string{"--svg", "/nowhere/plot.svg", "--hours", "0.01", "--policy", "progressive"}, []string{"the plot cannot be written"}},
+	} {
+		code, out, errs := simulated(t, c.args...)
+		if code == 0 || out != "" {
+			t.Errorf("%q: exit %d, printed %q", c.args, code, out)
+		}
+		for _, want := range c.want {
+			if !strings.Contains(errs, want) {
+				t.Errorf("%q says\n%s\nnot %q", c.args, errs, want)
+			}
+		}
+	}
+}
+
+// TestScenarioIsData: what the file says is what the world has; docs/pacing.md
+// shows every setting.
+func TestScenarioIsData(t *testing.T) {
+	text, err := os.ReadFile("../../docs/pacing.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, example, found := strings.Cut(string(text), "```yaml\n")
+	example, _, ended := strings.Cut(example, "```")
+	if !found || !ended {
+		t.Fatal("docs/pacing.md has no example")
+	}
+	s, l, problems := parseScenario([]byte(example))
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	for _, key := range keysOf(reflect.TypeOf(s)) {
+		if l.line[key] == 0 {
+			t.Errorf("the example does not show %s", key)
+		}
+	}
+	w, _ := s.world()
+	if w.Team() != 20 || w.Away[0].To != 4.75*3600 || w.Answer.Steps[0].Share != 0.1 || w.Answer.Drift != -0.3 {
+		t.Errorf("the example reads as %+v", w)
+	}
+}
+
+func FuzzScenario(f *testing.F) {
+	f.Add([]byte("agents: 3\nhours: 1\ntalk: {law: mixed, share: 0.5, first: {law: constant, mean: 1s}, second: {law: uniform, high: 9s}}\n"))
+	f.Add([]byte("shifts: [{agents: 2, from: 1h, to: 0s}]\naway: [{share: 2}]\nanswer_rates: [{from: 1h, rate: .2}, {from: 0s}]"))
+	f.Add([]byte("ring: {law: gamma, shape: -1, mean: -5s, max: 1ns}\ncap: NaN\nagents: 99999999999\n"))
+	f.Add([]byte("- a\n- b: [\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		s, _, problems := parseScenario(data)
+		if len(problems) > 0 {
+			for _, p := range problems {
+				if p.What == "" || p.Hint == "" {
+					t.Errorf("a mistake without words: %+v", p)
+				}
+			}
+			return
+		}
+		w, more := s.world()
+		if len(more) > 0 {
+			t.Fatalf("accepted, and then not: %v", more)
+		}
+		if err := w.Validate(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
