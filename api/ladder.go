@@ -159,6 +159,9 @@ func ladderAnswer(text bool, view any, ladders ...telephony.Ladder) *huma.Stream
 		}
 		hctx.SetHeader("Content-Type", "text/plain; charset=utf-8")
 		hctx.SetStatus(http.StatusOK)
+		if len(ladders) == 0 {
+			hctx.BodyWriter().Write([]byte("no call to this phone is kept\n"))
+		}
 		for _, l := range ladders {
 			hctx.BodyWriter().Write([]byte(l.Text() + "\n")) // the client is gone when this fails
 		}

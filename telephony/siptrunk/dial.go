@@ -155,6 +155,9 @@ func (e *Endpoint) stationPeer(ctx context.Context, s telephony.Station) (peer, 
 		return peer{}, err
 	}
 	p.to = sip.Uri{Scheme: "sip", User: p.recipient.User, Host: p.recipient.Host}
+	if s.URI == "" {
+		p.to.User = s.Extension // the user part of a phone's Contact is the phone's own affair
+	}
 	p.from = sip.Uri{Scheme: "sip", User: "dialer", Host: p.ours.String()}
 	p.headers = map[string]string{ // each maker of phones reads another one
 		"Call-Info":   "<sip:" + hostOf(p.ours) + ">;answer-after=0",

@@ -257,7 +257,7 @@ func TestRingPhone(t *testing.T) {
 	}
 	// A phone behind NAT: its Contact is an address that we cannot reach.
 	challenge := p.register("")
-	if got := p.register(p.answer(challenge, "pw"), "Contact: <sip:7@192.168.77.7:5060>"); got.status() != "200" {
+	if got := p.register(p.answer(challenge, "pw"), "Contact: <sip:7-0x55c0@192.168.77.7:5060>"); got.status() != "200" {
 		t.Fatal(got.start)
 	}
 	for _, station := range []telephony.Station{{Extension: "7"}, {Extension: "9", URI: "sip:desk@" + p.addr().String()}} {
@@ -270,8 +270,11 @@ func TestRingPhone(t *testing.T) {
 		if !strings.Contains(m.get("Call-Info"), "answer-after=0") || m.get("Alert-Info") == "" {
 			t.Errorf("nothing asks the phone to answer: %v", m.headers)
 		}
-		if want := "sip:7@192.168.77.7"; station.URI == "" && !strings.HasPrefix(m.uri(), want) {
+		if want := "sip:7-0x55c0@192.168.77.7"; station.URI == "" && !strings.HasPrefix(m.uri(), want) {
 			t.Errorf("INVITE to %s, want %s", m.uri(), want)
+		}
+		if want := "<sip:7@"; station.URI == "" && !strings.HasPrefix(m.get("To"), want) {
+			t.Errorf("INVITE for %s: the ladder of extension 7 would not have it", m.get("To"))
 		}
 		p.reply(m, reply{status: "200 OK", tag: "a1", body: sdp(someSDPPort), contact: "<sip:7@192.168.77.7>"})
 		leg := d.answered()
