@@ -61,6 +61,9 @@ type runner struct {
 	ownAt     map[dialer.AgentID]time.Time
 	recorded  pacing.Decision // the last one in the log
 	recordAt  time.Time
+	recalled  bool // what an earlier run has learned is read
+	savedAt   time.Time
+	savedOf   int // attempts behind what is saved
 
 	mu       sync.Mutex
 	campaign Campaign // with defaults
@@ -148,6 +151,7 @@ func (r *runner) run() {
 		r.step(time.Now())
 		// Leads that cannot be given back at a shutdown are settled at the start.
 		if r.over() && len(r.hopper.leads) == 0 && (len(r.hopper.release) == 0 || r.s.dialing.Err() != nil) {
+			r.saveEstimate(r.s.dialing, time.Now())
 			return
 		}
 		select {
@@ -188,6 +192,9 @@ func (r *runner) step(now time.Time) {
 	}
 	if open {
 		r.dial(dialing, c, counts, now)
+	}
+	if now.Sub(r.savedAt) >= saveEvery {
+		r.saveEstimate(dialing, now)
 	}
 	r.mu.Lock()
 	r.hopped = len(r.hopper.leads)
@@ -277,6 +284,9 @@ func (r *runner) prepare(ctx context.Context, c Campaign, now time.Time) error {
 		r.setTrouble("")
 	} else if failed || !known {
 		return errors.New(cmp.Or(r.troubleNow(), "the database has not answered yet"))
+	}
+	if err := r.recall(ctx, now); err != nil {
+		return err
 	}
 	return r.loadMessage(ctx, c, now)
 }

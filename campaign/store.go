@@ -58,6 +58,11 @@ type Store interface {
 	AddDNC(ctx context.Context, id dialer.CampaignID, n dialer.Number, source string, now time.Time) error
 	// AbandonTally returns the legal counts of the campaign since a time.
 	AbandonTally(ctx context.Context, id dialer.CampaignID, since time.Time) (compliance.Tally, error)
+	// SaveEstimate keeps what a campaign's pacer has learned in place of what was
+	// kept before; losing the last one in a crash of the server is fine.
+	SaveEstimate(ctx context.Context, id dialer.CampaignID, body []byte, now time.Time) error
+	// Estimate returns what SaveEstimate kept, nil when nothing was.
+	Estimate(ctx context.Context, id dialer.CampaignID) ([]byte, error)
 	// Asset returns a stored audio file by its SHA-256.
 	Asset(ctx context.Context, sha string) ([]byte, error)
 

@@ -1,13 +1,16 @@
 package pacing
 
 import (
+	"encoding/json"
+	"errors"
+	"fmt"
 	"math"
 	"time"
 )
 
 // An Estimator learns the laws of one campaign from what happens. The zero value
-// knows nothing. It is a plain value: its JSON form, stored and read back, is a
-// warm start. It is not safe for concurrent use.
+// knows nothing. Its JSON form, stored and read back by ReadEstimator, is a warm
+// start. It is not safe for concurrent use.
 //
 // Older figures fade: attempts over the last 1,500 or so, more when many calls
 // are in flight, talks and wrap-ups over the last 600. The memory is counted in
@@ -32,6 +35,21 @@ type Estimator struct {
 	lookedAt   time.Time
 	suppliedAt time.Time
 	suppliedOf float64
+}
+
+// ReadEstimator reads what an Estimator has written as JSON. It fails when the
+// figures cannot be counts, or are those of another version.
+func ReadEstimator(data []byte) (Estimator, error) {
+	var e Estimator
+	if err := json.Unmarshal(data, &e); err != nil {
+		return Estimator{}, fmt.Errorf("pacing: reading an estimator: %w", err)
+	}
+	fresh := len(e.Live)+len(e.Other) == 0
+	if e.Attempts < 0 || !fresh && !(counts(e.Live) && counts(e.Other)) ||
+		!e.Talk.sound() || !e.Wrap.sound() || !e.Detect.sound() || !e.Leaves.sound() {
+		return Estimator{}, errors.New("pacing: reading an estimator: its figures are no counts")
+	}
+	return e, nil
 }
 
 // Share is a faded count of yes among all.

@@ -417,12 +417,28 @@ func TestEstimatorWarmStart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var back Estimator
-	if err := json.Unmarshal(data, &back); err != nil {
+	back, err := ReadEstimator(data)
+	if err != nil {
 		t.Fatal(err)
 	}
 	if got, want := back.Laws(&Snapshot{}), e.Laws(&Snapshot{}); !reflect.DeepEqual(got, want) {
 		t.Errorf("after a restart the laws are\n%+v, before\n%+v", got, want)
+	}
+}
+
+// TestReadEstimatorRefuses: what somebody has edited, or another version wrote,
+// is no start.
+func TestReadEstimatorRefuses(t *testing.T) {
+	for _, data := range []string{
+		``, `[]`, `{"attempts":-1}`, `{"live":[1,2],"other":[1,2]}`, `{"talk":{"n":-3}}`, `{"wrap":{"ends":[1]}}`,
+		`{"detect":{"n":1,"yes":2}}`, `{"leaves":{"n":1e300}}`,
+	} {
+		if e, err := ReadEstimator([]byte(data)); err == nil || e.Attempts != 0 {
+			t.Errorf("%s was read as %+v", data, e)
+		}
+	}
+	if _, err := ReadEstimator([]byte(`{}`)); err != nil {
+		t.Errorf("an estimator that knows nothing: %v", err)
 	}
 }
 

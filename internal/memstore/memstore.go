@@ -45,6 +45,7 @@ type Store struct {
 	grown     chan struct{} // closed when events were added
 	dropped   []string
 	ladders   []telephony.Ladder
+	estimates map[dialer.CampaignID][]byte
 }
 
 type dncEntry struct {
@@ -65,6 +66,7 @@ func New() *Store {
 		openAgent: map[dialer.AgentID]*call{},
 		dnc:       map[dncEntry]bool{},
 		assets:    map[string][]byte{},
+		estimates: map[dialer.CampaignID][]byte{},
 		grown:     make(chan struct{}),
 	}
 }

@@ -67,6 +67,7 @@ func Run(t *testing.T, open func(t *testing.T) Store) {
 		{"TallyIsARecount", tallyIsARecount},
 		{"CampaignState", campaignState},
 		{"Ladders", ladders},
+		{"Estimates", estimates},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
