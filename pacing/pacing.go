@@ -5,7 +5,9 @@
 // It does not choose leads or agents, and it does not know why a call may not be
 // placed; that is for campaign and compliance.
 //
-// Entry points: New, Pacer.Decide, Estimator, ErlangB, ErlangC.
+// Entry points: New and Pacer.Decide; Floor for programs that have only events;
+// Estimator for those that keep their own state; ErlangB, ErlangC, ErlangA and
+// AgentsFor for staffing.
 package pacing
 
 import "time"
