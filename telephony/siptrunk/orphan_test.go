@@ -35,6 +35,12 @@ func TestCallThatRangForADeadProcessIsCancelled(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			named := func(c *Config) {
+				c.Key = key
+				if tc.first == "silent" || tc.first == "dead" {
+					c.NoResponse = time.Second
+				}
+			}
 			p := newRawPeer(t)
 			tr := testTrunk(p)
 			tr.Username, tr.Password = "acme", "s3cret"
@@ -48,7 +54,7 @@ func TestCallThatRangForADeadProcessIsCancelled(t *testing.T) {
 				first.ID = inv.Trunk
 				trunks = append(trunks, first)
 			}
-			before := startEndpoint(t, func(c *Config) { c.Key = key; quick(c) }, trunks...)
+			before := startEndpoint(t, named, trunks...)
 			d := dial(t, t.Context(), before, inv)
 			if lost != nil {
 				if m := lost.expect("INVITE"); tc.first == "refuses" {
@@ -70,8 +76,7 @@ func TestCallThatRangForADeadProcessIsCancelled(t *testing.T) {
 
 			ghosts := make(chan dialer.CallID, 1)
 			next := startEndpoint(t, func(c *Config) {
-				c.Key = key
-				quick(c)
+				named(c)
 				c.OnGhost = func(id dialer.CallID, _ time.Time) { ghosts <- id }
 			}, trunks...)
 			ended := asked(func() error {
