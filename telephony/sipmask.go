@@ -15,7 +15,6 @@ var (
 	digestProof = regexp.MustCompile(`(?i)\b(response|rspauth|cnonce)(\s*=\s*)("[^"]*"?|[^,\s]*)`)
 	inlineKey   = regexp.MustCompile(`(?i)(inline:)[^|;\s]*`)
 	uriPassword = regexp.MustCompile(`(?i)(sips?:[^:@\s;<>"]+):[^@\s<>"]*@`)
-	keyPress    = regexp.MustCompile(`(?i)^(\s*signal\s*=\s*).*$`)
 )
 
 // MaskSIP returns a SIP message without what must not be shown or stored: the
@@ -40,6 +39,7 @@ func MaskSIP(data []byte) []byte {
 		case len(text) == 0:
 			body = true
 		case first:
+			keys = bytes.HasPrefix(text, []byte("INFO "))
 			text = uriPassword.ReplaceAll(text, []byte("$1:"+mask+"@"))
 		case text[0] == ' ' || text[0] == '\t': // the header before goes on
 			text = maskValue(name, text, true)
@@ -49,8 +49,11 @@ func MaskSIP(data []byte) []byte {
 				break
 			}
 			name = strings.ToLower(string(bytes.TrimRight(text[:n], " \t")))
-			if (name == "content-type" || name == "c") && bytes.Contains(bytes.ToLower(text), []byte("dtmf")) {
-				keys = true
+			switch value := strings.ToLower(string(text[n+1:])); name {
+			case "content-type", "c":
+				keys = keys || strings.Contains(value, "dtmf") || strings.Contains(value, "nortelnetworks.digits")
+			case "cseq":
+				keys = keys || strings.HasSuffix(strings.TrimSpace(value), "info")
 			}
 			text = append(bytes.Clone(text[:n+1]), maskValue(name, text[n+1:], false)...)
 		}
@@ -91,16 +94,22 @@ func secretName(name string) bool {
 	return false
 }
 
+// maskBody masks a line of a body; keys tells that it may be one of key presses.
 func maskBody(line []byte, keys bool) []byte {
+	name, value, field := InfoField(string(line))
 	switch {
 	case bytes.HasPrefix(line, []byte("k=")):
 		return []byte("k=" + mask)
 	case len(line) > 9 && strings.EqualFold(string(line[:9]), "a=crypto:"):
 		return inlineKey.ReplaceAll(line, []byte("${1}"+mask))
-	case keyPress.Match(line):
-		return keyPress.ReplaceAll(line, []byte("${1}"+mask))
+	case field && KeyField(name) && (keys || name == "signal"):
+		return append(line[:value:value], mask...)
 	case keys && len(bytes.TrimSpace(line)) == 1:
 		return []byte(mask) // application/dtmf is nothing but the key
+	case keys:
+		if _, ok := ParseKey(string(line)); ok {
+			return []byte(mask)
+		}
 	}
 	return line
 }

@@ -23,6 +23,9 @@ func TestMaskSIP(t *testing.T) {
 		"SRTP key":           "Content-Type: application/sdp\r\n\r\nv=0\r\na=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:" + canary + "|2^31|1:4;inline:" + canary,
 		"SRTP key, cut off":  "X: y\r\n\r\nA=CRYPTO:1 X INLINE:" + canary,
 		"SDP key":            "X: y\n\nk=base64:" + canary,
+		"key press, Nortel":  "CSeq: 7 INFO\r\nContent-Type: application/vnd.nortelnetworks.digits\r\n\r\np=Digit-Collection\r\ny=Digits\r\nd=" + canary,
+		"key press, colon":   "Content-Type: application/dtmf-relay\r\n\r\nSIGNAL : \"" + canary + "\"\r\nDuration: 100",
+		"key press in parts": "CSeq: 7 INFO\r\nContent-Type: multipart/mixed;boundary=b\r\n\r\n--b\r\nContent-Type: application/dtmf-relay\r\n\r\n d : " + canary + "\r\n--b--",
 		"key press":          "Content-Type: application/dtmf-relay\r\n\r\nSignal= " + canary + "\r\nDuration=100",
 	} {
 		got := MaskSIP([]byte("INVITE sip:x@y SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1;branch=z\r\n" + text + "\r\n"))
@@ -33,9 +36,18 @@ func TestMaskSIP(t *testing.T) {
 			t.Errorf("%s: masked twice %q", name, again)
 		}
 	}
-	one := MaskSIP([]byte("INFO sip:x SIP/2.0\r\nc: application/dtmf\r\n\r\n7"))
-	if bytes.Contains(one[30:], []byte("7")) {
-		t.Errorf("%q", one)
+	for _, text := range []string{
+		"INFO sip:x SIP/2.0\r\nc: application/dtmf\r\n\r\n7",
+		"INFO sip:x SIP/2.0\r\n\r\n7\r\n",
+		"INFO sip:x SIP/2.0\r\n\r\nd=7",
+		"INFO sip:x SIP/2.0\r\nContent-Type: text/plain\r\n\r\nSignal:\t7",
+	} {
+		if got := MaskSIP([]byte(text)); bytes.Contains(got, []byte("7")) || !bytes.Contains(got, []byte(mask)) {
+			t.Errorf("%q", got)
+		}
+	}
+	if got := MaskSIP([]byte("INFO sip:x SIP/2.0\r\nc: application/dtmf\r\n\r\n 15\r\n")); bytes.Contains(got, []byte("15")) {
+		t.Errorf("%q", got)
 	}
 	if got := MaskSIP([]byte("INVITE sip:a:" + canary + "@h SIP/2.0\r\n\r\n")); bytes.Contains(got, []byte(canary)) {
 		t.Errorf("%q", got)

@@ -112,13 +112,44 @@ func (k *keypad) restart(press func(telephony.Digit)) {
 	*k = keypad{}
 }
 
-// Press delivers a key press that the far end has told of in another way (SIP
-// INFO).
-func (s *Session) Press(d telephony.Digit) {
+// toldTwice is how long after a press the same key, told in the other way, is
+// that press again. A SIP message that is lost comes a second late.
+const toldTwice = 2 * time.Second
+
+// toldKeys remembers of each key how it was told of last: some far ends tell by
+// RFC 4733 and by INFO at once.
+type toldKeys [len(keys)]struct {
+	at     time.Time
+	byInfo bool
+}
+
+// again tells whether a press was told of in the other way before.
+func (t *toldKeys) again(d telephony.Digit, at time.Time, byInfo bool) bool {
+	i := strings.IndexRune(keys, d.Key)
+	if i < 0 {
+		return false
+	}
+	began := at
+	if !byInfo {
+		began = at.Add(-d.Duration) // RFC 4733 tells when the key is let go
+	}
+	last := &t[i]
+	if !last.at.IsZero() && last.byInfo != byInfo && began.Sub(last.at) < toldTwice {
+		return true
+	}
+	last.at, last.byInfo = at, byInfo
+	return false
+}
+
+// Press delivers a key press that the far end has told of by SIP INFO, unless it
+// has told of it by RFC 4733 as well.
+func (s *Session) Press(d telephony.Digit) { s.pressed(d, time.Now()) }
+
+func (s *Session) pressed(d telephony.Digit, now time.Time) {
 	s.in.mu.Lock()
 	defer s.in.mu.Unlock()
 	if !s.in.closed {
-		s.in.press(d)
+		s.in.pressed(d, now, true)
 	}
 }
 

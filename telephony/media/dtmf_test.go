@@ -197,6 +197,52 @@ func TestDigitsThatCannotBeSent(t *testing.T) {
 	}
 }
 
+// A far end that tells of each press by RFC 4733 and by INFO has pressed once.
+func TestPressToldInBothWaysCountsOnce(t *testing.T) {
+	type tell struct {
+		way   string // "rtp" with the press of 100 ms, or "info"
+		key   byte
+		after time.Duration
+	}
+	for name, c := range map[string]struct {
+		tells []tell
+		want  string
+	}{
+		"RTP first":                 {[]tell{{"rtp", 5, 0}, {"info", 5, 20e6}}, "5"},
+		"INFO first":                {[]tell{{"info", 5, 0}, {"rtp", 5, 20e6}}, "5"},
+		"INFO resent":               {[]tell{{"rtp", 5, 0}, {"info", 5, 1100e6}}, "5"},
+		"seconds apart":             {[]tell{{"info", 5, 0}, {"rtp", 5, 4e9}}, "55"},
+		"two keys, INFO behind":     {[]tell{{"rtp", 1, 0}, {"rtp", 2, 150e6}, {"info", 1, 0}, {"info", 2, 0}}, "12"},
+		"the same twice":            {[]tell{{"rtp", 5, 0}, {"info", 5, 10e6}, {"rtp", 5, 150e6}, {"info", 5, 10e6}}, "55"},
+		"the same twice, behind":    {[]tell{{"rtp", 5, 0}, {"rtp", 5, 150e6}, {"info", 5, 0}, {"info", 5, 0}}, "55"},
+		"by INFO alone":             {[]tell{{"info", 5, 0}, {"info", 5, 100e6}}, "55"},
+		"another way in mid-call":   {[]tell{{"rtp", 5, 0}, {"info", 5, 3e9}, {"info", 6, 1e9}}, "556"},
+		"the other key in between":  {[]tell{{"info", 1, 0}, {"rtp", 2, 50e6}, {"rtp", 1, 50e6}, {"info", 2, 0}}, "12"},
+		"the letters and the signs": {[]tell{{"rtp", 11, 0}, {"info", 11, 0}, {"rtp", 15, 0}, {"info", 15, 0}}, "#D"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newListener(t)
+			timestamp := uint32(0)
+			for i, tell := range c.tells {
+				l.now = l.now.Add(tell.after)
+				timestamp += 1600
+				if tell.way == "info" {
+					l.pressed(telephony.Digit{Key: rune(keys[tell.key]), Duration: 160 * time.Millisecond}, l.now)
+				} else {
+					l.receive(packetOf(101, 1, uint16(i), timestamp, []byte{tell.key, 0x8a, 3, 0x20}), l.from, l.now)
+				}
+			}
+			got := ""
+			for len(l.Digits()) > 0 {
+				got += string((<-l.Digits()).Key)
+			}
+			if got != c.want {
+				t.Errorf("%q was pressed, want %q", got, c.want)
+			}
+		})
+	}
+}
+
 // Whatever packets of a press are lost or doubled, it counts once.
 func TestEachPressCountsOnce(t *testing.T) {
 	type event struct {

@@ -70,15 +70,18 @@ type inbound struct {
 	peer      netip.AddrPort // where we send: remote.Addr, or the port it was latched to
 	source    netip.AddrPort // whose RTP is believed
 	opener    opener         // undoes SRTP, nil when there is none
+	resting   *unseal        // the last opener, while there is none
 	ours      uint32         // the SSRC of what we send
 	wasPlain  bool           // at any time after the answer
 	heard     bool           // something came from source
 	latch     runOf
+	agreeing  runOf // of the agreed address, while another one is the source
 	stream    stream
 	newcomer  runOf
 	lost      int64 // of earlier streams
 	report    heardReport
 	keys      keypad
+	presses   toldKeys
 	assembler assembler
 	queue     [queueFrames]telephony.Frame
 	head, n   int
@@ -97,7 +100,7 @@ func (in *inbound) setRemote(r Remote, now time.Time) {
 	defer in.mu.Unlock()
 	if !in.agreed || r.Addr != in.remote.Addr {
 		in.peer, in.source, in.heard, in.agreedAt = r.Addr, r.Addr, false, now
-		in.latch = runOf{}
+		in.latch, in.agreeing = runOf{}, runOf{}
 	}
 	in.remote, in.agreed = r, true
 	in.wasPlain = in.wasPlain || r.Crypto == nil && in.s.answered.Load() != nil
@@ -227,17 +230,7 @@ func (in *inbound) classify(p *packet, payloadType uint8) bool {
 // known tells whether an address may be the far end's: others are turned away
 // before anything is done with what they send.
 func (in *inbound) known(from netip.Addr) bool {
-	return from == in.remote.Addr.Addr() || in.allowed(from)
-}
-
-// allowed tells whether an address is of a network that is trusted beside it.
-func (in *inbound) allowed(from netip.Addr) bool {
-	for _, network := range in.remote.Sources {
-		if network.Contains(from) {
-			return true
-		}
-	}
-	return false
+	return in.remote.names(from)
 }
 
 // fromPeer tells whether the sender is the far end: the one source that is
@@ -247,7 +240,9 @@ func (in *inbound) allowed(from netip.Addr) bool {
 //     while nothing came from the source; or later, when the source has been lost
 //     and this one goes on with its stream, which no stranger knows;
 //   - it is the agreed address, or of an allowed network, while the source is
-//     silent.
+//     silent;
+//   - it is the agreed address, soon after the answer: whoever was there first
+//     may be a stranger behind the same NAT.
 //
 // We send to the agreed address, or to that port of it, and nowhere else.
 func (in *inbound) fromPeer(from netip.AddrPort, h *rtp.Header, now time.Time) bool {
@@ -260,25 +255,26 @@ func (in *inbound) fromPeer(from netip.AddrPort, h *rtp.Header, now time.Time) b
 		silent = now.Sub(in.stream.lastAt)
 	}
 	to := in.peer
+	run := &in.latch
 	switch {
 	case from == in.remote.Addr:
-		if silent < sourceSilent {
+		if silent < sourceSilent && !in.mayLatch(now) {
 			return false
 		}
-		to = from
+		run, to = &in.agreeing, from
 	case from.Addr() == in.remote.Addr.Addr():
 		found := silent > sourceLost && h.SSRC == in.stream.ssrc && in.stream.near(h.SequenceNumber)
 		if !found && (in.heard || !in.mayLatch(now)) {
 			return false
 		}
 		to = from
-	case !in.allowed(from.Addr()) || silent < sourceSilent:
+	case !in.remote.allows(from.Addr()) || silent < sourceSilent:
 		return false
 	}
-	if in.latch.add(from, h.SSRC, h.SequenceNumber) < latchPackets {
+	if run.add(from, h.SSRC, h.SequenceNumber) < latchPackets {
 		return false
 	}
-	in.source, in.heard, in.latch = from, true, runOf{}
+	in.source, in.heard, in.latch, in.agreeing = from, true, runOf{}, runOf{}
 	if to != in.peer {
 		in.peer = to
 		in.s.out.setPeer(to)
@@ -376,8 +372,14 @@ func (in *inbound) queued() (f telephony.Frame, ok bool) {
 	return f, true
 }
 
-// press tells of a key once. The caller holds in.mu.
-func (in *inbound) press(d telephony.Digit) {
+// press takes a key that was told by RFC 4733. The caller holds in.mu.
+func (in *inbound) press(d telephony.Digit) { in.pressed(d, in.keys.at, false) }
+
+// pressed tells of a key once. The caller holds in.mu.
+func (in *inbound) pressed(d telephony.Digit, at time.Time, byInfo bool) {
+	if in.presses.again(d, at, byInfo) {
+		return
+	}
 	select {
 	case in.s.digits <- d:
 	default:

@@ -131,7 +131,7 @@ func (o *outbound) compound(b, reception []byte, heard, bye bool, now time.Time)
 		b = binary.BigEndian.AppendUint32(b, o.ssrc)
 		b = binary.BigEndian.AppendUint64(b, ntp(now))
 		b = binary.BigEndian.AppendUint32(b, o.sentTimestamp+uint32(now.Sub(o.sentAt)*8000/time.Second))
-		b = binary.BigEndian.AppendUint32(b, uint32(o.s.packetsOut.Load()))
+		b = binary.BigEndian.AppendUint32(b, o.packets)
 		b = binary.BigEndian.AppendUint32(b, o.octets)
 	} else {
 		b = append(b, 0x80|count, receiverReport, 0, byte(1+len(reception)/4))

@@ -200,7 +200,8 @@ func maxTime(m *sdp.MediaDescription) time.Duration {
 }
 
 // control reads where the far end wants RTCP (RFC 3605, RFC 5761). An address
-// that we would not send audio to is not believed for RTCP either.
+// that we would not send audio to is not believed for RTCP either; whether it may
+// be another host than that of the audio is for Session.SetRemote to say.
 func (d *description) control(m *sdp.MediaDescription, addr netip.Addr) (at netip.AddrPort, mux bool) {
 	if _, mux = m.Attribute("rtcp-mux"); mux {
 		return netip.AddrPort{}, true

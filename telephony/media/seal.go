@@ -18,15 +18,25 @@ type sealer interface {
 // identifier and the index of SRTCP.
 const maxTrailer = 16 + 128 + 4
 
-// protect takes the keys of what comes; those that stay keep their state.
+// protect takes the keys of what comes; those that stay keep their state, also
+// over a while without any: the far end goes on counting, and what it has said
+// before may not be said again.
 func (in *inbound) protect(c *Crypto) {
 	before, _ := in.opener.(*unseal)
+	if before == nil {
+		before = in.resting
+	}
 	switch {
 	case c == nil:
-		in.opener = nil
+		in.opener, in.resting = nil, before
+		return
 	case before == nil || !before.fits(c):
 		in.opener = newUnseal(c, before)
+	case in.opener == nil:
+		before.resume()
+		in.opener = before
 	}
+	in.resting = nil
 }
 
 // protect takes the key of what is sent. With another one begins another stream.
@@ -40,7 +50,7 @@ func (o *outbound) protect(c *Crypto) {
 	default:
 		o.sealer = newSeal(c)
 		o.ssrc, _, o.sequence = newStart()
-		o.relay.live, o.resume, o.octets = false, true, 0
+		o.relay.live, o.resume, o.packets, o.octets = false, true, 0, 0
 	}
 }
 

@@ -35,8 +35,9 @@ type outbound struct {
 	timestamp      uint32
 	clockTimestamp uint32
 	clockAt        time.Time
-	resume         bool // the next audio packet begins a talkspurt
-	keying         bool // digits have the line
+	resume         bool   // the next audio packet begins a talkspurt
+	keying         bool   // digits have the line
+	packets        uint32 // with this SSRC, as octets
 	octets         uint32
 	sentTimestamp  uint32 // of the last packet, for the sender report
 	sentAt         time.Time
@@ -149,5 +150,6 @@ func (o *outbound) send(payloadType uint8, marker bool, sequence uint16, timesta
 		// A lost packet like any other; Idle shows a path that is gone.
 		return
 	}
+	o.packets++
 	o.s.packetsOut.Add(1)
 }

@@ -44,14 +44,16 @@ type Remote struct {
 	// MaxTime is the longest packet that the far end takes; 0 means any.
 	MaxTime time.Duration
 	// Control is where the far end hears RTCP when it is not the port above Addr
-	// (a=rtcp, RFC 3605). Mux: RTP and RTCP share Addr and our port (RFC 5761).
+	// (a=rtcp, RFC 3605). Of a host that is neither that of Addr nor of Sources only
+	// the port is believed: nobody makes us send to a third party. Mux: RTP and RTCP share Addr and our port (RFC 5761).
 	Control netip.AddrPort
 	Mux     bool
 	// Crypto is what SRTP goes by, nil for plain RTP.
 	Crypto *Crypto
 	// Send and Receive are the direction as we see it; both are false on hold.
 	Send, Receive bool
-	// Sources are networks beside Addr from which RTP is accepted.
+	// Sources are networks beside Addr from which RTP is accepted, and to which
+	// Control may be.
 	Sources []netip.Prefix
 }
 
@@ -79,6 +81,19 @@ func (r *Remote) maxSamples() int {
 		return maxPayload
 	}
 	return min(int(r.MaxTime*8000/time.Second), maxPayload)
+}
+
+// names tells whether an address is the far end's own, or of a network that is
+// trusted beside it.
+func (r *Remote) names(addr netip.Addr) bool { return addr == r.Addr.Addr() || r.allows(addr) }
+
+func (r *Remote) allows(addr netip.Addr) bool {
+	for _, network := range r.Sources {
+		if network.Contains(addr) {
+			return true
+		}
+	}
+	return false
 }
 
 // isEvent reports whether the far end sends telephone-event by a payload type.
@@ -142,6 +157,9 @@ func (s *Session) Local() netip.AddrPort { return s.local }
 // time of what we send go on as they were.
 func (s *Session) SetRemote(r Remote) {
 	r.Addr = netip.AddrPortFrom(r.Addr.Addr().Unmap(), r.Addr.Port())
+	if !r.names(r.Control.Addr()) {
+		r.Control = netip.AddrPortFrom(r.Addr.Addr(), r.Control.Port())
+	}
 	s.in.setRemote(r, time.Now())
 }
 

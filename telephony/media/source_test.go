@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/pion/rtcp"
+
+	"dialer/telephony"
 )
 
 // Whoever is not the far end is not heard, relayed or answered.
@@ -202,6 +204,8 @@ func TestLatch(t *testing.T) {
 		if got := send(s, inside, 1, 15, 10, now); got != 0 {
 			t.Errorf("%d packets were heard of another host of that network", got)
 		}
+		now = now.Add(latchWindow + time.Second)
+		send(s, away, 1, 15, 1, now)
 		if got := send(s, agreed, 3, 15, 10, now); got != 0 {
 			t.Errorf("%d packets of a second source were heard", got)
 		}
@@ -210,6 +214,57 @@ func TestLatch(t *testing.T) {
 			t.Errorf("of five packets from the agreed address %d were taken, want the last 3", got)
 		}
 	})
+}
+
+// Who sends from another port of the far end's address before it does may be
+// believed; the far end itself is believed as soon as it speaks, however much the
+// other one sends, and nothing of that is heard any more.
+func TestAgreedAddressWinsTheLineBack(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		after time.Duration // the answer
+		want  bool
+	}{{"soon after the answer", 100 * time.Millisecond, true}, {"late", latchWindow + time.Second, false}} {
+		t.Run(c.name, func(t *testing.T) {
+			l := newListener(t)
+			thief := netip.MustParseAddrPort("127.0.0.9:4444")
+			steal := func(i int) {
+				l.receive(packetOf(0, 0xbad, uint16(i), uint32(i)*160, spoken(9000)), thief, l.now)
+			}
+			i := 0
+			for end := l.now.Add(c.after); l.now.Before(end); i++ {
+				steal(i)
+				l.now = l.now.Add(telephony.FrameDuration)
+			}
+			if l.out.peer != thief {
+				t.Fatalf("we send to %s, want the one who was first", l.out.peer)
+			}
+			heard(t, l.Session)
+			for n := range 2 * latchPackets {
+				steal(i + n)
+				l.put(uint16(n), uint32(n)*160, 1000)
+			}
+			heard(t, l.Session)
+			for n := range 5 {
+				steal(i + 2*latchPackets + n)
+				l.put(uint16(2*latchPackets+n), uint32(2*latchPackets+n)*160, 1000)
+			}
+			want, peer := int16(1000), l.from
+			if !c.want {
+				want, peer = 9000, thief
+			}
+			got, _ := heard(t, l.Session)
+			if len(got) == 0 || l.out.peer != peer {
+				t.Errorf("heard %v, we send to %s, want %s", got, l.out.peer, peer)
+			}
+			for _, v := range got {
+				if v < want-400 || v > want+400 {
+					t.Errorf("heard %v, want %d alone", got, want)
+					break
+				}
+			}
+		})
+	}
 }
 
 // Whatever an attacker tries who cannot use the far end's own address and port,

@@ -122,6 +122,7 @@ type opened struct {
 	context *srtp.Context
 	got     window
 	heard   uint64
+	rested  bool // nothing came since a while without SRTP
 }
 
 // newUnseal makes the opener for c, after before, which may be nil.
@@ -140,6 +141,16 @@ func newUnseal(c *Crypto, before *unseal) *unseal {
 		}
 	}
 	return u
+}
+
+// resume goes on after a while of plain RTP, in which the sequence numbers may
+// have gone on too.
+func (u *unseal) resume() {
+	for _, k := range u.keys {
+		for _, st := range k.streams {
+			st.rested = true
+		}
+	}
 }
 
 func (u *unseal) fits(c *Crypto) bool {
@@ -170,7 +181,7 @@ func (u *unseal) open(datagram []byte) ([]byte, error) {
 	}
 	ssrc, sequence := u.header.SSRC, u.header.SequenceNumber
 	st := k.streams[ssrc]
-	if st == nil || !st.got.started {
+	if st == nil || !st.got.started || st.rested {
 		return u.meet(k, st, packet)
 	}
 	index := st.got.index(sequence)
@@ -187,8 +198,8 @@ func (u *unseal) open(datagram []byte) ([]byte, error) {
 	return plain, nil
 }
 
-// meet hears the RTP of an SSRC for the first time under a key. st is not nil
-// when its RTCP was heard before.
+// meet hears the RTP of an SSRC for the first time under a key, or since it has
+// rested. st is not nil when its RTCP was heard before.
 func (u *unseal) meet(k *openKey, st *opened, packet []byte) ([]byte, error) {
 	context, err := u.contextFor(k, st)
 	if err != nil {
@@ -197,10 +208,17 @@ func (u *unseal) meet(k *openKey, st *opened, packet []byte) ([]byte, error) {
 	ssrc, sequence := u.header.SSRC, u.header.SequenceNumber
 	tries := [3]uint32{} // the first is 0
 	n := 1
-	if rollover, known := u.rollovers[ssrc]; known {
+	if st != nil && st.rested && st.got.started {
+		tries[0] = uint32(st.got.highest >> 16)
+		tries[1], n = tries[0]+1, 2
+	} else if rollover, known := u.rollovers[ssrc]; known {
 		tries[1], tries[2], n = rollover, rollover+1, 3
 	}
 	for _, rollover := range tries[:n] {
+		index := uint64(rollover)<<16 | uint64(sequence)
+		if st != nil && !st.got.fresh(index) {
+			continue
+		}
 		context.SetROC(ssrc, rollover)
 		plain, err := context.DecryptRTP(u.plain[:0], packet, &u.header)
 		if err != nil {
@@ -209,7 +227,8 @@ func (u *unseal) meet(k *openKey, st *opened, packet []byte) ([]byte, error) {
 		if st == nil {
 			st = u.keep(k, ssrc)
 		}
-		st.got.take(uint64(rollover)<<16 | uint64(sequence))
+		st.got.take(index)
+		st.rested = false
 		return plain, nil
 	}
 	k.tried++

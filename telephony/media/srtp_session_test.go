@@ -2,6 +2,7 @@ package media
 
 import (
 	"encoding/base64"
+	"encoding/binary"
 	"strings"
 	"testing"
 	"time"
@@ -279,6 +280,11 @@ func TestAnotherKeyOfOursIsAnotherStream(t *testing.T) {
 		if p.SSRC == first {
 			t.Errorf("%s: the SSRC stays", name)
 		}
+		s.out.mu.Lock()
+		if report := s.out.compound(nil, nil, false, false, time.Now()); binary.BigEndian.Uint32(report[20:]) != 1 || binary.BigEndian.Uint32(report[24:]) != 160 {
+			t.Errorf("%s: after one packet of a stream its report counts %x", name, report[20:28])
+		}
+		s.out.mu.Unlock()
 		first = p.SSRC
 	}
 	// Through plain and back to the key that was used before.
@@ -413,6 +419,50 @@ func TestStormOfSSRCIsForgotten(t *testing.T) {
 	}
 	if n := len(u.keys[0].streams); n != maxOpened {
 		t.Errorf("%d SSRC are known, want %d", n, maxOpened)
+	}
+}
+
+// A while without SRTP ends neither the far end's count nor the memory of what it
+// has said: it is heard again, and nothing from before is heard twice.
+func TestKeysOverAWhileOfPlainAudio(t *testing.T) {
+	for _, su := range suites {
+		for _, c := range []struct {
+			name string
+			on   int // packets that the far end counts meanwhile
+		}{{"a pause", 0}, {"half around", 40_000}, {"over the wrap", 66_000}} {
+			s, n, f := meet(t, su.name, telephony.SRTPOptional)
+			reoffer := func(more ...string) {
+				t.Helper()
+				_, r, err := n.Answer(f.body("RTP/AVP", more...), "")
+				if err != nil {
+					t.Fatal(err)
+				}
+				s.SetRemote(r)
+			}
+			f.out.SetROC(f.ssrc, 1)
+			s.in.opener.(*unseal).rollovers = map[uint32]uint32{f.ssrc: 1} // 22 minutes of call
+			old := f.sealed(0, spoken(100))
+			if !unsealed(s, old) {
+				t.Fatalf("%s: the first packet is not opened", su.name)
+			}
+			reoffer()
+			if s.in.opener != nil {
+				t.Fatalf("%s: a plain description leaves the keys", su.name)
+			}
+			f.out.SetROC(f.ssrc, 1+uint32(int(f.sequence)+c.on)>>16)
+			f.sequence += uint16(c.on)
+			reoffer(f.crypto("1"))
+			if unsealed(s, old) {
+				t.Errorf("%s, %s: a packet from before is opened again", su.name, c.name)
+			}
+			p := f.sealed(0, spoken(100))
+			if !unsealed(s, p) || unsealed(s, p) || !unsealed(s, f.sealed(0, spoken(100))) {
+				t.Errorf("%s, %s: the far end is not opened again", su.name, c.name)
+			}
+			if unsealed(s, old) {
+				t.Errorf("%s, %s: a packet from before is opened again later", su.name, c.name)
+			}
+		}
 	}
 }
 

@@ -45,32 +45,28 @@ func infoDigit(kind, body string) (telephony.Digit, bool) {
 	case "":
 		return d, false
 	case "application/dtmf":
-		key = strings.TrimSpace(body)
+		key = body
 	default:
 		for line := range strings.SplitSeq(body, "\n") {
-			at := strings.IndexAny(line, "=:")
-			if at < 0 {
+			name, at, ok := telephony.InfoField(line)
+			if !ok {
 				continue
 			}
-			value := strings.Trim(strings.TrimSpace(line[at+1:]), `"`)
-			switch strings.ToLower(strings.TrimSpace(line[:at])) {
-			case "signal", "d":
+			value := strings.Trim(strings.TrimSpace(line[at:]), `"`)
+			switch {
+			case telephony.KeyField(name):
 				key = value
-			case "duration":
+			case name == "duration":
 				if ms, err := strconv.Atoi(value); err == nil && ms > 0 && ms <= 10_000 {
 					d.Duration = time.Duration(ms) * time.Millisecond
 				}
 			}
 		}
 	}
-	if n, err := strconv.Atoi(key); err == nil && n >= 10 && n <= 15 { // by the numbers of RFC 4733
-		key = string("*#ABCD"[n-10])
-	}
-	key = strings.ToUpper(key)
-	if len(key) != 1 || !strings.Contains("0123456789*#ABCD", key) {
+	var ok bool
+	if d.Key, ok = telephony.ParseKey(key); !ok {
 		return telephony.Digit{}, false
 	}
-	d.Key = rune(key[0])
 	return d, true
 }
 
