@@ -383,6 +383,43 @@ func TestDigitsByInfo(t *testing.T) {
 	c.end(t, 1)
 }
 
+// A far end that tells of a press by RFC 4733 and by INFO has pressed one key.
+func TestKeyToldByRTPAndInfoCountsOnce(t *testing.T) {
+	r, p := newRTPPeer(t), newRawPeer(t)
+	e := startEndpoint(t, nil, testTrunk(p))
+	d := dial(t, t.Context(), e, invite())
+	m := p.expect("INVITE")
+	p.reply(m, reply{status: "200 OK", tag: "a", body: sdp(r.port(), "a=rtpmap:101 telephone-event/8000")})
+	p.expect("ACK")
+	leg, to := d.answered(), offeredRTP(t, m)
+	pressed := func() (key rune) {
+		select {
+		case d := <-leg.Digits():
+			return d.Key
+		case <-time.After(patience):
+			t.Fatal("no key was pressed")
+			return 0
+		}
+	}
+	for i := range 5 {
+		flags := byte(10)
+		if i > 2 {
+			flags |= 0x80
+		}
+		r.packet(to, 101, i == 0, 1000, []byte{5, flags, 3, 0x20})
+	}
+	if key := pressed(); key != '5' {
+		t.Fatalf("%c was pressed, want 5", key)
+	}
+	for i, key := range "56" {
+		p.request("INFO", m, "a", 1+i, fmt.Sprintf("Signal=%c\r\nDuration=100\r\n", key), "Content-Type: application/dtmf-relay")
+		p.expect("200")
+	}
+	if key := pressed(); key != '6' {
+		t.Errorf("%c was pressed, want 6 after the one 5", key)
+	}
+}
+
 func TestInfoDigit(t *testing.T) {
 	ms := func(n int) time.Duration { return time.Duration(n) * time.Millisecond }
 	for _, tc := range []struct {
