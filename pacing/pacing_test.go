@@ -396,7 +396,7 @@ func Example() {
 }
 
 func BenchmarkDecide(b *testing.B) {
-	for _, n := range []int{10, 100, 500} {
+	for _, n := range []int{20, 100, 500} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			s := known()
 			s.Ready, s.Lines = n/20+1, 10*n

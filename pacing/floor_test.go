@@ -1,0 +1,107 @@
+package pacing
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+var kinds = []Kind{CallPlaced, CallAnswered, CallClassified, CallConnected, CallEnded, AgentReady, AgentWrapUp, AgentPaused, "nonsense"}
+
+// FuzzFloor: whatever events come in whatever order, at whatever times, nothing
+// panics, decisions stay within their bounds and the same stream gives the same.
+func FuzzFloor(f *testing.F) {
+	f.Add([]byte{5, 1, 1, 5, 2, 1, 0, 1, 3, 1, 1, 9, 2, 1, 1, 3, 1, 1, 6, 1, 30, 4, 1, 1, 5, 1, 200})
+	f.Add([]byte{4, 1, 1, 3, 1, 1, 0, 0, 0, 0, 1, 255, 1, 1, 254, 7, 1, 3})
+	f.Fuzz(func(t *testing.T, stream []byte) {
+		one, two := fuzzed(t, stream), fuzzed(t, stream)
+		if !slices.Equal(one, two) {
+			t.Fatalf("one stream gave %+v and %+v", one, two)
+		}
+	})
+}
+
+func fuzzed(t *testing.T, stream []byte) []Decision {
+	f, p := NewFloor(25*time.Second), pacerOf(t, Config{Mode: Predictive})
+	f.Estimator = *history(300)
+	now := time.Unix(1e9, 0)
+	var all []Decision
+	for i := 0; i+2 < len(stream); i += 3 {
+		// Time goes back now and then.
+		now = now.Add(time.Duration(int(stream[i+2])-20) * 300 * time.Millisecond)
+		id := uint64(stream[i+1] % 32)
+		f.Observe(Event{At: now, Kind: kinds[int(stream[i])%len(kinds)], Call: id, Agent: id % 8, Live: stream[i]&64 > 0})
+		s := f.Snapshot(now, Outside{Answered: int(stream[i+1]), Abandoned: int(stream[i]) / 40, Cap: 0.03, Lines: 9, LeadsLeft: 8})
+		d := p.Decide(s)
+		if d.Dial < 0 || d.Dial > 8 || s.agents() == 0 && d.Dial > 0 || s.agents() > 8 || s.inFlight() > 32 {
+			t.Fatalf("%+v of %+v", d, s)
+		}
+		all = append(all, d)
+	}
+	return all
+}
+
+// TestMoreAllowanceNeverDialsLess: all else equal.
+func TestMoreAllowanceNeverDialsLess(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		c, s := configs.Draw(t, "config"), snapshots.Draw(t, "snapshot")
+		p, err := New(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		less := p.Decide(s)
+		s.Abandoned = rapid.IntRange(0, max(s.Abandoned, 0)).Draw(t, "fewer abandoned")
+		if more := p.Decide(s); more.Dial < less.Dial {
+			t.Fatalf("with an allowance of %.2f it dials %d, with %.2f %d:\n%s\n%s",
+				less.Allowance, less.Dial, more.Allowance, more.Dial, less.Reason, more.Reason)
+		}
+	})
+}
+
+// TestLikelierLeads: fewer are dialed of leads who are likelier to answer.
+func TestLikelierLeads(t *testing.T) {
+	p, s := pacerOf(t, Config{Mode: Predictive, Burst: 100}), known()
+	s.Ready, s.Talking = 4, ages(16, 10*time.Second)
+	before := 1000
+	for _, chance := range []float64{0.25, 1, 3} {
+		s.NextChance = slices.Repeat([]float64{chance}, 100)
+		d := p.Decide(s)
+		if d.Dial >= before {
+			t.Errorf("dials %d of leads %g times as likely to answer, %d of less likely ones", d.Dial, chance, before)
+		}
+		before = d.Dial
+	}
+}
+
+// TestFloorDoesNotGrow: after a month of calls it holds no more than those that
+// are up.
+func TestFloorDoesNotGrow(t *testing.T) {
+	f, now := NewFloor(25*time.Second), time.Unix(1e9, 0)
+	p := pacerOf(t, Config{Mode: Predictive})
+	const calls = 60_000
+	for i := range uint64(calls) {
+		now = now.Add(43 * time.Second)
+		agent := 1 + i%20
+		for _, e := range []Event{
+			{Kind: AgentReady, Agent: agent}, {Kind: CallPlaced, Call: i}, {Kind: CallAnswered, Call: i},
+			{Kind: CallClassified, Call: i, Live: i%3 == 0}, {Kind: CallConnected, Call: i, Agent: agent},
+			{Kind: CallEnded, Call: i}, {Kind: AgentWrapUp, Agent: agent},
+		} {
+			now = now.Add(100 * time.Millisecond)
+			e.At = now
+			f.Observe(e)
+		}
+		if i%20 == 0 {
+			p.Decide(f.Snapshot(now, Outside{Answered: 1000, Cap: 0.03, Lines: 100, LeadsLeft: 100}))
+		}
+	}
+	if len(f.calls)+len(f.order) != 0 || len(f.agents) != 20 || len(f.team) != 20 || cap(f.order) > 100 {
+		t.Errorf("after %d calls it holds %d calls and %d agents", calls, len(f.calls), len(f.agents))
+	}
+	s := f.Snapshot(now, Outside{Answered: 1000, Cap: 0.03, Lines: 100, LeadsLeft: 100})
+	if n := testing.AllocsPerRun(100, func() { p.Decide(s) }); n > 20 {
+		t.Errorf("a decision allocates %g times", n)
+	}
+}
