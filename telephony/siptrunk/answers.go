@@ -1,11 +1,12 @@
 package siptrunk
 
 import (
-	"context"
 	"sync"
+	"time"
 
 	"github.com/emiago/sipgo/sip"
 
+	"dialer"
 	"dialer/telephony"
 )
 
@@ -17,6 +18,13 @@ type answers struct {
 
 	mu   sync.Mutex
 	acks map[string]*sip.Request // by To tag, to be repeated
+
+	once  sync.Once
+	first chan struct{} // closed with the first ACK: until then nothing is a repetition
+}
+
+func newAnswers(e *Endpoint, p peer) *answers {
+	return &answers{e: e, peer: p, acks: map[string]*sip.Request{}, first: make(chan struct{})}
 }
 
 // ack confirms the 2xx that made a dialog and keeps the ACK to repeat it.
@@ -31,21 +39,31 @@ func (a *answers) ack(d *dialog, invite *sip.Request) {
 	a.mu.Lock()
 	a.acks[d.tag] = ack
 	a.mu.Unlock()
+	a.once.Do(func() { close(a.first) })
 }
 
 // repeated handles a 2xx after the first: the same again, whose ACK was lost,
-// or that of another fork, which is ended (RFC 3261 13.2.2.4).
+// or that of another fork, which is ended (RFC 3261 13.2.2.4) and told: somebody
+// took that phone and heard nothing.
 func (a *answers) repeated(invite *sip.Request, res *sip.Response) {
+	tag := toTag(res)
 	a.mu.Lock()
-	ack, known := a.acks[toTag(res)]
-	full := len(a.acks) > 32
+	ack, known := a.acks[tag]
+	fresh := !known && len(a.acks) <= 32
+	if fresh {
+		a.acks[tag] = nil // ours: a copy of it may come at the same time
+	}
 	a.mu.Unlock()
 	switch {
-	case known:
+	case ack != nil:
 		a.e.send(a.peer, ack)
-	case !full:
-		d := a.e.newDialog(context.Background(), a.peer, invite, res)
+	case fresh:
+		d := a.e.newDialog(a.peer, invite, res)
 		a.ack(d, invite)
 		a.e.bye(d, telephony.CauseNormal)
+		callID := invite.CallID().Value()
+		if a.e.firstStray(strayKey(callID, fromTag(invite), tag), time.Now()) {
+			a.e.ghost(dialer.CallID(callOf(callID)), time.Now())
+		}
 	}
 }

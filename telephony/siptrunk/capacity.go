@@ -317,6 +317,29 @@ func (e *Endpoint) targets(ctx context.Context, l *line) ([]target, error) {
 	return order(records), err
 }
 
+// findOut looks up where a trunk is when that is not known, and returns what is
+// closed when it has; nil when there is nothing to wait for.
+func (e *Endpoint) findOut(ctx context.Context, id dialer.TrunkID) (done <-chan struct{}) {
+	l, _ := e.line(id)
+	if l == nil {
+		return nil
+	}
+	l.mu.Lock()
+	known := l.records != nil || l.nowhere != nil
+	l.mu.Unlock()
+	if known {
+		return nil
+	}
+	found := make(chan struct{})
+	if !e.goWork("finding a trunk", func() {
+		defer close(found)
+		e.lookUp(ctx, l)
+	}) {
+		return nil
+	}
+	return found
+}
+
 // SetTrunks replaces the set of trunks. Calls on trunks that are no longer in
 // it go on; a trunk that stays keeps its counts.
 func (e *Endpoint) SetTrunks(trunks []telephony.Trunk) {

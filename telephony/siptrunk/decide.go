@@ -49,7 +49,7 @@ func (c *call) confirmed(res *sip.Response) *dialog {
 		f.d.confirm(res)
 		return f.d
 	}
-	return c.e.newDialog(context.Background(), c.peer, c.invite, res)
+	return c.e.newDialog(c.peer, c.invite, res)
 }
 
 // agreed returns what was agreed on with the fork that answers: in its answer,

@@ -36,12 +36,13 @@ type dialog struct {
 	remoteCSeq uint32
 	heardCSeq  bool
 	next       *challenge // answered in advance, see learnNonce
+	moved      func()     // see onMove
 }
 
 // newDialog builds the dialog that a 2xx to our INVITE confirms.
-func (e *Endpoint) newDialog(ctx context.Context, p peer, invite *sip.Request, res *sip.Response) *dialog {
+func (e *Endpoint) newDialog(p peer, invite *sip.Request, res *sip.Response) *dialog {
 	d := e.dialogOf(p, invite, res)
-	d.locate(ctx)
+	d.locate()
 	return d
 }
 
@@ -79,7 +80,7 @@ func (d *dialog) confirm(res *sip.Response) {
 		d.target = *c.Address.Clone()
 	}
 	d.mu.Unlock()
-	d.locate(context.Background())
+	d.locate()
 }
 
 func cloneFrom(h *sip.FromHeader) *sip.FromHeader {
@@ -100,20 +101,55 @@ func recordRoutes(msg sip.Message) []sip.Uri {
 	return routes
 }
 
-// locate finds where requests go: the first route, else the remote target.
-// When that name has no address they follow the INVITE.
-func (d *dialog) locate(ctx context.Context) {
+// locate finds where requests go: the first route, else the remote target. They
+// follow the INVITE when that is a name without an address, and until DNS has
+// told: neither an ACK nor audio waits for it.
+func (d *dialog) locate() {
+	hostPort, transport, routed := d.nextHop()
+	addr, fresh, err := d.e.route.known(hostPort)
+	d.move(addr, transport, routed, err)
+	if fresh {
+		return
+	}
+	d.e.goWork("finding a far end", func() {
+		addr, err := d.e.route.resolve(context.Background(), hostPort)
+		if now, _, _ := d.nextHop(); now != hostPort {
+			return // it has moved on, and that is looked up by itself
+		}
+		d.move(addr, transport, routed, err)
+		d.mu.Lock()
+		moved := d.moved
+		d.mu.Unlock()
+		if moved != nil {
+			moved()
+		}
+	})
+}
+
+// onMove has f called when DNS has told another address than hosts returns now.
+func (d *dialog) onMove(f func()) {
+	d.mu.Lock()
+	d.moved = f
+	d.mu.Unlock()
+}
+
+// nextHop returns where requests go by the route set and the target.
+func (d *dialog) nextHop() (hostPort string, transport telephony.Transport, routed bool) {
 	d.mu.Lock()
 	next, routed := d.target, len(d.routes) > 0
 	if routed {
 		next = d.routes[0]
 	}
 	d.mu.Unlock()
-	transport := d.peer.transport
+	transport = d.peer.transport
 	if transport != telephony.TLS && !d.peer.phone() { // what began over TLS stays there
 		transport = transportOf(next, transport)
 	}
-	addr, err := d.e.route.resolve(ctx, uriHostPort(next, transport))
+	return uriHostPort(next, transport), transport, routed
+}
+
+// move takes in what the next hop was resolved to.
+func (d *dialog) move(addr netip.AddrPort, transport telephony.Transport, routed bool, err error) {
 	if err != nil || addr.Addr().IsUnspecified() || addr.Addr().IsMulticast() {
 		d.e.log.Debug("the peer's Contact has no address; requests follow the INVITE", "trunk", d.peer.name, "err", err)
 		addr, transport = d.peer.addr, d.peer.transport

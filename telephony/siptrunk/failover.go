@@ -30,6 +30,9 @@ type placing struct {
 	tries   []telephony.Try
 	refused []string // why trunks and targets were passed over
 	secured *turn    // by a call that has given its peer up
+
+	inCall bool            // a call is asking, which must not wait for DNS
+	later  <-chan struct{} // closed when the trunk that it stopped at was looked up
 }
 
 // A turn is the right to send an INVITE to one target, at a given time.
@@ -38,6 +41,7 @@ type turn struct {
 	cfg    telephony.Trunk
 	slot   *slot // shared: the call's own
 	target target
+	peer   peer
 	at     time.Time
 }
 
@@ -52,7 +56,7 @@ type turn struct {
 // fails, or which refuses for itself and not for the person (see failsOver), and
 // only while nothing has rung: one person never has two calls at once. What a
 // peer that was given up sends after all is answered with CANCEL, or with ACK
-// and BYE and told to OnGhost.
+// and BYE and told to OnGhost; its INVITE is not repeated any more.
 //
 // When no other peer is left, giving up is not returning: Dial waits for the last
 // peer's final word, at most until the transaction ends (32 s after an INVITE
@@ -64,6 +68,7 @@ func (e *Endpoint) Dial(ctx context.Context, inv telephony.Invite) (telephony.Le
 	}
 	d := &placing{e: e, ctx: ctx, inv: inv, trunks: trunksOf(inv)}
 	defer d.leave()
+	defer d.release()
 	var last *telephony.DialError
 	for last == nil || d.failsOver(last) {
 		t := d.secured
@@ -73,12 +78,16 @@ func (e *Endpoint) Dial(ctx context.Context, inv telephony.Invite) (telephony.Le
 		if t == nil {
 			break
 		}
-		if n := len(d.tries); n > 0 {
-			d.tries[n-1].Why = why(last)
-		}
-		leg, err := d.place(t)
+		leg, err := d.place(t, last)
 		if err == nil {
 			return leg, nil
+		}
+		if err.Cause == telephony.CauseNotSent && last != nil {
+			// This one was not sent, but those before it were.
+			if ctx.Err() != nil {
+				err.Cause, last = telephony.CauseCancelled, err
+			}
+			break
 		}
 		last = err
 	}
@@ -110,6 +119,11 @@ func (d *placing) next() *turn {
 			return t
 		}
 		d.leave()
+		if len(d.trunks) > 0 && d.inCall {
+			if d.later = d.e.findOut(d.ctx, d.trunks[0]); d.later != nil {
+				return nil
+			}
+		}
 		if len(d.trunks) == 0 || d.ctx.Err() != nil {
 			if d.ctx.Err() != nil && d.asked == 0 {
 				d.refused = append(d.refused, context.Cause(d.ctx).Error())
@@ -172,6 +186,11 @@ func (d *placing) nextTarget() *turn {
 			d.refused = append(d.refused, why)
 			continue
 		}
+		p, err := d.e.trunkPeer(d.cfg, t, d.inv)
+		if err != nil {
+			d.refused = append(d.refused, err.Error())
+			continue
+		}
 		at := now
 		if n := len(d.tries); n > 0 && d.tries[n-1].Trunk == d.cfg.ID {
 			var ok bool
@@ -180,13 +199,14 @@ func (d *placing) nextTarget() *turn {
 				return nil
 			}
 		}
-		return &turn{line: d.line, cfg: d.cfg, slot: d.slot.share(), target: t, at: at}
+		return &turn{line: d.line, cfg: d.cfg, slot: d.slot.share(), target: t, peer: p, at: at}
 	}
 	return nil
 }
 
-// place sends the INVITE of a turn and waits for what comes of it.
-func (d *placing) place(t *turn) (*Leg, *telephony.DialError) {
+// place sends the INVITE of a turn and waits for what comes of it. last is what
+// came of the one before.
+func (d *placing) place(t *turn, last *telephony.DialError) (*Leg, *telephony.DialError) {
 	if wait := time.Until(t.at); wait > 0 {
 		timer := time.NewTimer(wait)
 		defer timer.Stop()
@@ -198,20 +218,19 @@ func (d *placing) place(t *turn) (*Leg, *telephony.DialError) {
 			return nil, notSent("%s", context.Cause(d.ctx))
 		}
 	}
-	p, err := d.e.trunkPeer(t.cfg, t.target, d.inv)
-	if err != nil {
-		t.slot.release()
-		return nil, notSent("%s", err)
-	}
 	d.asked++
 	now := time.Now()
 	if d.first.IsZero() {
 		d.first = now
 	}
+	before := len(d.tries)
+	if before > 0 {
+		d.tries[before-1].Why = why(last)
+	}
 	d.tries = append(d.tries, telephony.Try{Trunk: t.cfg.ID, Peer: t.target.String(), At: now})
-	leg, failed := d.e.place(d.ctx, p, d.inv, func(c *call) {
+	leg, failed := d.e.place(d.ctx, t.peer, d.inv, func(c *call) {
 		c.line, c.target, c.slot = t.line, t.target, t.slot
-		c.another = d.secure
+		c.follow = d
 	})
 	try := &d.tries[len(d.tries)-1]
 	switch {
@@ -221,7 +240,9 @@ func (d *placing) place(t *turn) (*Leg, *telephony.DialError) {
 		leg.info.Tries, leg.info.PlacedAt = d.tries, d.first
 		leg.mu.Unlock()
 	case failed.Cause == telephony.CauseNotSent:
-		d.tries = d.tries[:len(d.tries)-1]
+		if d.tries = d.tries[:before]; before > 0 {
+			d.tries[before-1].Why = ""
+		}
 	default:
 		try.Status = failed.SIPStatus
 	}
@@ -229,12 +250,30 @@ func (d *placing) place(t *turn) (*Leg, *telephony.DialError) {
 }
 
 // secure finds the peer that follows one which stays silent. The call asks it
-// before it gives its peer up.
-func (d *placing) secure() bool {
+// before it gives its peer up; see follower.
+func (d *placing) secure() (found bool, later <-chan struct{}) {
 	if d.secured == nil {
+		d.inCall, d.later = true, nil
 		d.secured = d.next()
+		d.inCall = false
 	}
-	return d.secured != nil
+	return d.secured != nil, d.later
+}
+
+// release gives back what was secured: the peer may be asked later on.
+func (d *placing) release() {
+	t := d.secured
+	if t == nil {
+		return
+	}
+	d.secured = nil
+	t.slot.release()
+	if n := len(d.tries); n > 0 && d.tries[n-1].Trunk == t.cfg.ID {
+		d.targets = append([]target{t.target}, d.targets...)
+		return
+	}
+	d.leave() // its channel is for calls that use it
+	d.trunks = append([]dialer.TrunkID{t.cfg.ID}, d.trunks...)
 }
 
 // failsOver reports whether another peer may be asked after a failure: when

@@ -56,7 +56,7 @@ func (e *Endpoint) strayResponse(res *sip.Response) {
 	// vouch for its Contact.
 	d := e.dialogOf(p, invite, res)
 	d.ack(res.CSeq().SeqNo)
-	if e.firstStray(dialogKey(callID, local)+"\x00"+remote, time.Now()) {
+	if e.firstStray(strayKey(callID, local, remote), time.Now()) {
 		e.bye(d, telephony.CauseNormal)
 		if leg == nil {
 			e.ghost(dialer.CallID(plain(string(callOf(callID)), 64)), time.Now())
@@ -90,6 +90,8 @@ func (e *Endpoint) ackRefusal(res *sip.Response) {
 	req.SetBody(nil)
 	e.send(p, req)
 }
+
+func strayKey(callID, local, remote string) string { return dialogKey(callID, local) + "\x00" + remote }
 
 // firstStray reports whether a stray answer is new: it is repeated for 32 s.
 func (e *Endpoint) firstStray(key string, now time.Time) bool {

@@ -132,7 +132,9 @@ func (g *guard) admit(data []byte, o origin) (pass []byte, r ruling) {
 			return nil, taken
 		}
 	case *sip.Response:
-		g.e.heard(msg)
+		if g.e.heard(msg) {
+			return nil, taken
+		}
 	}
 	return data, passed
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
@@ -35,9 +36,9 @@ type call struct {
 	// Over a trunk; all zero when a phone is called.
 	line      *line // learns what the target answers
 	target    target
-	slot      *slot       // the channel
-	another   func() bool // secures the peer that follows when this one is silent
-	abandoned bool        // it follows: nobody waits for this call any more
+	slot      *slot // the channel
+	follow    follower
+	abandoned bool // another peer follows: nobody waits for this call any more
 
 	invite  *sip.Request
 	tx      sip.ClientTransaction
@@ -56,7 +57,8 @@ type call struct {
 	why                 string
 	cancelled           bool
 	attestation         string
-	pickedUp            bool // a 2xx came; without a leg somebody heard nothing
+	pickedUp            bool        // a 2xx came; without a leg somebody heard nothing
+	quiet               atomic.Bool // the INVITE is not repeated any more
 
 	result   chan result
 	reported bool
@@ -76,7 +78,7 @@ func (c *call) start(ctx context.Context) (*Leg, *telephony.DialError) {
 	c.result = make(chan result, 1)
 	c.over = make(chan struct{})
 	c.forks = map[string]*fork{}
-	c.answers = &answers{e: c.e, peer: c.peer, acks: map[string]*sip.Request{}}
+	c.answers = newAnswers(c.e, c.peer)
 	c.inbox.signal = make(chan struct{}, 1)
 	c.placedAt = time.Now()
 	if !c.e.goWork("an INVITE", func() { c.run(ctx) }) {
@@ -141,8 +143,9 @@ func (c *call) run(ctx context.Context) {
 	}
 	ring := time.NewTimer(c.ring)
 	defer ring.Stop()
-	silent := time.NewTimer(c.e.cfg.NoResponse)
+	silent := listenFor(c.e.cfg.NoResponse)
 	defer silent.Stop()
+	var lookedUp <-chan struct{} // closed when the follower may have a peer
 	final := time.NewTimer(0)
 	defer final.Stop()
 	<-final.C
@@ -162,6 +165,10 @@ func (c *call) run(ctx context.Context) {
 		for _, a := range c.inbox.take() {
 			if a.req != nil {
 				c.answer(a)
+				continue
+			}
+			if a.moved != nil {
+				c.admit(a.moved.hosts()...)
 				continue
 			}
 			first := c.ringingAt.IsZero()
@@ -198,13 +205,16 @@ func (c *call) run(ctx context.Context) {
 			c.trunkSpoke(res.StatusCode)
 			if c.gaveUp == "" && c.retry(ctx, res) {
 				c.provisional = false
-				silent.Reset(c.e.cfg.NoResponse)
+				silent.restart(c.e.cfg.NoResponse)
 				continue
 			}
 			leg = c.decide(res)
 			return
 		case <-silent.C:
-			if c.provisional {
+			if silent.overslept(time.Now()) {
+				continue
+			}
+			if arrivals(); c.provisional {
 				continue
 			}
 			unheard = true
@@ -212,8 +222,11 @@ func (c *call) run(ctx context.Context) {
 			wanted := c.gaveUp == ""
 			giveUp(telephony.CauseUnreachable, "no response")
 			if wanted {
-				c.abandon()
+				lookedUp = c.abandon(arrivals)
 			}
+		case <-lookedUp:
+			arrivals()
+			lookedUp = c.abandon(arrivals)
 		case <-ring.C:
 			giveUp(telephony.CauseNoAnswer, "rang out")
 		case <-done:
@@ -246,16 +259,70 @@ func (c *call) run(ctx context.Context) {
 	}
 }
 
+// A follower has the peers that may follow one which is silent.
+type follower interface {
+	// secure finds the next, and reports whether there is one. It does not wait
+	// for DNS: it returns what is closed when it is worth asking again.
+	secure() (found bool, later <-chan struct{})
+	// release gives back what was secured.
+	release()
+}
+
 // abandon lets Dial go on with another peer, if there is one, while this
-// goroutine stays with the INVITE until nothing can come of it any more.
-func (c *call) abandon() {
-	if c.another == nil || !c.another() {
-		return
+// goroutine stays with the INVITE until nothing can come of it any more. It does
+// so only while nothing was heard: one person never has two calls at once. later
+// is closed when it is to be tried again; arrivals takes what has come.
+func (c *call) abandon(arrivals func()) (later <-chan struct{}) {
+	if c.follow == nil || c.provisional || !c.ringingAt.IsZero() {
+		return nil
 	}
+	found, later := c.follow.secure()
+	if !found {
+		return later
+	}
+	if arrivals(); c.provisional {
+		c.follow.release()
+		return nil
+	}
+	c.quiet.Store(true)
 	c.report(c.failed(c.gaveUp, 0, c.why, 0))
 	c.abandoned = true
 	c.slot.release()
 	c.slot = nil
+	return nil
+}
+
+// A silence is the time in which a peer must have spoken.
+type silence struct {
+	*time.Timer
+	wait time.Duration
+	due  time.Time
+}
+
+func listenFor(wait time.Duration) *silence {
+	return &silence{time.NewTimer(wait), wait, time.Now().Add(wait)}
+}
+
+func (s *silence) restart(wait time.Duration) {
+	s.due = time.Now().Add(wait)
+	s.Reset(wait)
+}
+
+// What a timer that is late tells of is the process, which was stopped or had no
+// processor: what the peer has said meanwhile waits in the socket.
+const (
+	mostLate = 100 * time.Millisecond
+	catchUp  = 500 * time.Millisecond // for the reader of the socket
+)
+
+// overslept reports whether the silence cannot be believed because its timer was
+// late; it then goes on.
+func (s *silence) overslept(now time.Time) bool {
+	if now.Sub(s.due) < mostLate {
+		return false
+	}
+	s.restart(min(s.wait, catchUp))
+	return true
 }
 
 // transact sends c.invite as a transaction of its own.
@@ -269,10 +336,14 @@ func (c *call) transact(ctx context.Context) error {
 		return err
 	}
 	c.tx, c.lost = tx, lost
-	invite, answers := c.invite, c.answers
+	invite, answers, over := c.invite, c.answers, c.over
 	tx.OnRetransmission(func(res *sip.Response) {
 		defer answers.e.survive("a repeated answer")
 		if res.IsSuccess() {
+			select { // a copy of the answer may overtake our looking at it
+			case <-answers.first:
+			case <-over:
+			}
 			answers.repeated(invite, res)
 		}
 	})

@@ -66,6 +66,7 @@ func (e *Endpoint) newLeg(c *call, d *dialog, remote media.Remote, res *sip.Resp
 	}
 	l.timer.init(res, c.retries.least)
 	l.live(remote, at)
+	d.onMove(l.admit)
 	l.admit()
 	e.mu.Lock()
 	e.dialogs[dialogKey(d.callID, d.localTag)] = l
@@ -277,10 +278,10 @@ func (e *Endpoint) bye(d *dialog, cause telephony.Cause) {
 }
 
 func (e *Endpoint) sendBye(d *dialog, cause telephony.Cause) {
+	req := d.build(sip.BYE, 0)
 	for _, host := range d.hosts() {
 		defer e.sock.peers.add(host)()
 	}
-	req := d.build(sip.BYE, 0)
 	req.AppendHeader(reasonHeader(cause))
 	res, err := d.do(context.Background(), req)
 	switch call := string(callOf(d.callID)); {

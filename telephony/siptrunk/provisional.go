@@ -16,8 +16,10 @@ import (
 
 // An arrival is what comes for a call that is not decided: a provisional
 // response, or a request of one of its forks with the transaction to answer in.
+// It is one of res, moved and req.
 type arrival struct {
 	res      *sip.Response
+	moved    *dialog // of a fork: it has another address
 	req      *sip.Request
 	tx       sip.ServerTransaction
 	answered chan struct{} // closed when the request is
@@ -67,18 +69,32 @@ func (b *inbox) close() []arrival {
 }
 
 // heard hands a provisional response to its call, in wire order: sipgo's
-// transactions deliver each message in a goroutine of its own.
-func (e *Endpoint) heard(res *sip.Response) {
-	if !res.IsProvisional() || res.CSeq().MethodName != sip.INVITE {
-		return
+// transactions deliver each message in a goroutine of its own. It reports whether
+// the response is dealt with: that is an answer behind a refusal, see finals.
+func (e *Endpoint) heard(res *sip.Response) (taken bool) {
+	if res.CSeq().MethodName != sip.INVITE {
+		return false
 	}
 	branch, _ := res.Via().Params.Get("branch")
 	e.mu.Lock()
 	c := e.calls[branch]
+	if !res.IsProvisional() {
+		now, refused := time.Now(), false
+		if c != nil {
+			refused = e.finals.note(branch, !res.IsSuccess(), now)
+		} else {
+			refused, _ = e.finals.first(branch, now)
+		}
+		taken = refused && res.IsSuccess()
+	}
 	e.mu.Unlock()
-	if c != nil {
+	switch {
+	case taken:
+		e.goEnd("an answer behind a refusal", func() { e.strayResponse(res) })
+	case c != nil && res.IsProvisional():
 		c.inbox.put(arrival{res: res})
 	}
+	return taken
 }
 
 // ringing returns the undecided call that a request of a fork belongs to, or nil.
@@ -117,7 +133,8 @@ func (c *call) forkOf(res *sip.Response) *fork {
 // dialog returns the fork's dialog.
 func (f *fork) dialog(c *call) *dialog {
 	if f.d == nil {
-		f.d = c.e.newDialog(context.Background(), c.peer, c.invite, f.first)
+		f.d = c.e.newDialog(c.peer, c.invite, f.first)
+		f.d.onMove(func() { c.inbox.put(arrival{moved: f.d}) })
 		c.admit(f.d.hosts()...)
 	}
 	return f.d
@@ -128,15 +145,15 @@ func (c *call) progress(res *sip.Response) {
 	if res.StatusCode <= 100 {
 		return
 	}
+	now := time.Now()
+	if c.ringingAt.IsZero() { // also when it was given up: nobody else is asked any more
+		c.ringingAt = now
+	}
 	f := c.forkOf(res)
 	if f != nil && !c.acknowledge(f, res) || c.gaveUp != "" {
 		return
 	}
 	c.attested(res)
-	now := time.Now()
-	if c.ringingAt.IsZero() {
-		c.ringingAt = now
-	}
 	sdp := sdpOf(res)
 	if sdp != nil && f != nil && f.remote == nil {
 		f.sdp = sdp
@@ -166,13 +183,16 @@ func (c *call) acknowledge(f *fork, res *sip.Response) bool {
 	d := f.dialog(c)
 	req := d.build(sip.PRACK, 0)
 	req.AppendHeader(sip.NewHeader("RAck", fmt.Sprintf("%d %d INVITE", rseq, c.invite.CSeq().SeqNo)))
-	sent, err := d.begin(context.Background(), req) // here, so that PRACKs leave in order
-	if err != nil {
-		c.log.Warn("cannot send PRACK", "err", err)
-		return true
+	begin := sync.OnceValues(func() (sent, error) { return d.begin(context.Background(), req) })
+	if c.e.connected(req) {
+		_, _ = begin() // here, so that PRACKs leave in order
 	}
 	c.e.goEnd("a PRACK", func() {
-		res, err := d.finish(context.Background(), sent)
+		var res *sip.Response
+		sent, err := begin()
+		if err == nil {
+			res, err = d.finish(context.Background(), sent)
+		}
 		if err != nil || !res.IsSuccess() {
 			c.log.Debug("PRACK was not accepted", "response", fmt.Sprint(res), "err", err)
 		}

@@ -1,7 +1,6 @@
 package siptrunk
 
 import (
-	"context"
 	"math/rand/v2"
 	"strconv"
 	"time"
@@ -178,7 +177,7 @@ func (d *dialog) retarget(msg interface{ Contact() *sip.ContactHeader }) bool {
 	d.target = *c.Address.Clone()
 	d.mu.Unlock()
 	if !same {
-		d.locate(context.Background())
+		d.locate()
 	}
 	return !same
 }

@@ -1,6 +1,7 @@
 package siptrunk
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -133,6 +134,24 @@ func (r *resolver) addrs(ctx context.Context, host string) (addrs []netip.Addr, 
 		}
 		return addrs, err
 	})
+}
+
+var errNotAsked = errors.New("DNS was not asked yet")
+
+// known is addrs without waiting for DNS. fresh is false when that is worth
+// asking again.
+func (r *resolver) known(host string) (addrs []netip.Addr, fresh bool, err error) {
+	if a, err := netip.ParseAddr(host); err == nil {
+		return []netip.Addr{a.Unmap()}, true, nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	k := r.hosts[strings.ToLower(host)]
+	fresh = time.Now().Before(k.until)
+	if k.found {
+		return k.answer, fresh, nil
+	}
+	return nil, fresh, cmp.Or(k.err, errNotAsked)
 }
 
 // srv returns the SRV records of a host for a transport; none when it has none.

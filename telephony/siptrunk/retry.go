@@ -60,6 +60,8 @@ func (c *call) again(res *sip.Response) (*sip.Request, error) {
 		c.retries.challenges++
 		req := next()
 		return req, authorize(c.peer, req, res)
+	case (status == 422 || status == 488) && !c.ringingAt.IsZero():
+		return nil, nil // the same INVITE would have the same phone ring anew
 	case status == 422 && c.retries.intervals < maxIntervals && c.retries.session > 0:
 		// RFC 4028 7.3. One that does not say what it wants is asked for none.
 		c.retries.intervals++
@@ -77,6 +79,8 @@ func (c *call) again(res *sip.Response) (*sip.Request, error) {
 		req := next()
 		req.SetBody(c.sdp.Offer(media.SendRecv))
 		return req, nil
+	// Also after it has rung: that is what a phone says which is forwarded when
+	// nobody answers. It rings no more, and it was its user who named the other.
 	case status >= 300 && status < 400 && c.peer.opts.Redirects && c.retries.redirects < maxRedirects:
 		c.retries.redirects++
 		uri, addr, err := c.redirected(res)
@@ -168,7 +172,7 @@ func (l *line) ownPeer(uri sip.Uri, transport telephony.Transport) (netip.AddrPo
 func (c *call) moveTo(addr netip.AddrPort) {
 	c.peer.addr = addr
 	c.admit(addr.Addr())
-	c.answers = &answers{e: c.e, peer: c.peer, acks: map[string]*sip.Request{}}
+	c.answers = newAnswers(c.e, c.peer)
 }
 
 // admit lets the guard pass what a host sends until the call is decided.

@@ -31,6 +31,24 @@ func (r *router) forget() {
 
 // resolve returns the address of host:port, of our socket's family.
 func (r *router) resolve(ctx context.Context, hostPort string) (netip.AddrPort, error) {
+	return r.find(hostPort, func(host string) ([]netip.Addr, error) {
+		addrs, _, err := r.names.addrs(ctx, host)
+		return addrs, err
+	})
+}
+
+// known is resolve without waiting for DNS; fresh is false when that is worth
+// asking.
+func (r *router) known(hostPort string) (addr netip.AddrPort, fresh bool, err error) {
+	fresh = true
+	addr, err = r.find(hostPort, func(host string) (addrs []netip.Addr, err error) {
+		addrs, fresh, err = r.names.known(host)
+		return addrs, err
+	})
+	return addr, fresh, err
+}
+
+func (r *router) find(hostPort string, lookUp func(host string) ([]netip.Addr, error)) (netip.AddrPort, error) {
 	host, portText, err := net.SplitHostPort(hostPort)
 	if err != nil {
 		return netip.AddrPort{}, fmt.Errorf("%q is not host:port: %w", hostPort, err)
@@ -39,7 +57,7 @@ func (r *router) resolve(ctx context.Context, hostPort string) (netip.AddrPort, 
 	if err != nil || port == 0 {
 		return netip.AddrPort{}, fmt.Errorf("%q has no valid port", hostPort)
 	}
-	addrs, _, err := r.names.addrs(ctx, host)
+	addrs, err := lookUp(host)
 	if err != nil {
 		return netip.AddrPort{}, told(host, err)
 	}

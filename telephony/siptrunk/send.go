@@ -100,14 +100,32 @@ func (e *Endpoint) try(ctx context.Context, p peer, req *sip.Request) (res *sip.
 	}
 }
 
-// send writes a request that has no transaction: an ACK.
+// send writes a request that has no transaction: an ACK. Whoever sends it does
+// not wait for a connection.
 func (e *Endpoint) send(p peer, req *sip.Request) {
 	req = req.Clone()
-	_, err := e.connect(context.Background(), p, req)
-	if err == nil {
-		err = e.client.WriteRequest(req, asBuilt)
+	write := func() {
+		_, err := e.connect(context.Background(), p, req)
+		if err == nil {
+			err = e.client.WriteRequest(req, asBuilt)
+		}
+		if err != nil {
+			e.log.Warn("cannot send", "method", string(req.Method), "to", req.Destination(), "err", err)
+		}
 	}
-	if err != nil {
-		e.log.Warn("cannot send", "method", string(req.Method), "to", req.Destination(), "err", err)
+	if e.connected(req) {
+		write()
+		return
 	}
+	e.goEnd("an ACK", write)
+}
+
+// connected reports whether a request can be sent without connecting first.
+func (e *Endpoint) connected(req *sip.Request) bool {
+	transport := transportIn(req)
+	if transport == telephony.UDP {
+		return true
+	}
+	to, err := netip.ParseAddrPort(req.Destination())
+	return err != nil || e.conns.find(route{transport, to}) != nil
 }

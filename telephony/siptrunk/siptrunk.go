@@ -80,7 +80,8 @@ type Config struct {
 	// Bindings keeps registrations over a restart; nil keeps them in memory.
 	Bindings BindingStore
 	// OnGhost hears of a call that was answered when no Dial waited for it any
-	// more: long after its transaction, or one of a process that died. The
+	// more: long after its transaction, behind a refusal, at a second phone
+	// beside the one that has it, or one of a process that died. The
 	// answer was ACKed and BYEd. A ghost that Dial knows of is in its
 	// DialError instead. It must not block.
 	OnGhost func(call dialer.CallID, at time.Time)
@@ -175,6 +176,7 @@ type Endpoint struct {
 	calls    map[string]*call // by the branch of the INVITE in flight
 	early    map[string]*call // by Call-ID and local tag, until it is decided
 	strays   map[string]time.Time
+	finals   finals
 	draining bool
 
 	kick     chan struct{} // capacity 1: something may be due for a trunk
@@ -360,8 +362,13 @@ func (e *Endpoint) tlsAt() string {
 // CANCEL once its context has ended.
 const shutdownWait = 5 * time.Second
 
+// lastCancelWait is how long at least the last of the CANCELs, which leave one by
+// one, has for its answer.
+const lastCancelWait = 2 * time.Second
+
 // Run serves until ctx ends; then it hangs up every leg, cancels every call,
-// waits for the answers for at most five seconds and closes the sockets. It does not
+// waits for the answers for at most five seconds, or longer when more than a
+// thousand phones ring, and closes the sockets. It does not
 // wait for a peer that has been silent for NoResponse: nothing can be said to it
 // (RFC 3261 9.1), and what it answers late is hung up by the next process.
 func (e *Endpoint) Run(ctx context.Context) error {
@@ -406,6 +413,7 @@ func (e *Endpoint) shutdown() {
 	e.mu.Lock()
 	e.draining = true
 	legs := slices.Collect(maps.Values(e.dialogs))
+	wait := max(e.leaveWait, time.Duration(len(e.early))*e.pace.every+lastCancelWait)
 	e.mu.Unlock()
 	close(e.stopping)
 	for _, l := range e.allLines() {
@@ -414,7 +422,7 @@ func (e *Endpoint) shutdown() {
 	for _, l := range legs {
 		l.Hangup(telephony.CauseNormal)
 	}
-	timeout := time.NewTimer(e.leaveWait)
+	timeout := time.NewTimer(wait)
 	defer timeout.Stop()
 	select {
 	case <-e.work.idle():

@@ -1,6 +1,7 @@
 package siptrunk
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -50,9 +51,30 @@ func (s *socket) ReadFrom(b []byte) (int, net.Addr, error) {
 	}
 }
 
-// WriteTo sends what sipgo sends.
+// WriteTo sends what sipgo sends, which repeats an INVITE for as long as nothing
+// is heard of it: not that of a call which was given up.
 func (s *socket) WriteTo(b []byte, to net.Addr) (int, error) {
+	if bytes.HasPrefix(b, []byte("INVITE ")) && s.e.isQuiet(branchOf(b)) {
+		return len(b), nil
+	}
 	return s.WriteToUDPAddrPort(b, to.(*net.UDPAddr).AddrPort())
+}
+
+// branchOf returns the branch of a message that we wrote.
+func branchOf(b []byte) string {
+	_, rest, _ := bytes.Cut(b, []byte(";branch="))
+	if end := bytes.IndexAny(rest, ";,\r\n "); end >= 0 {
+		rest = rest[:end]
+	}
+	return string(rest)
+}
+
+// isQuiet reports whether the INVITE of a branch is not to be repeated.
+func (e *Endpoint) isQuiet(branch string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	c := e.calls[branch]
+	return c != nil && c.quiet.Load()
 }
 
 // WriteToUDPAddrPort sends a message.
