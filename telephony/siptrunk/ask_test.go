@@ -277,7 +277,7 @@ func TestRefer(t *testing.T) {
 	for name, tc := range map[string]struct {
 		to, wantTo string
 		far        func(c *upCall, refer *rawMessage)
-		over       bool // the leg, with nil
+		over       bool // the leg
 		want       string
 	}{
 		"there": {"+4930555", "<sip:+4930555@127.0.0.1>", func(c *upCall, refer *rawMessage) {
@@ -311,6 +311,18 @@ func TestRefer(t *testing.T) {
 			c.p.reply(refer, reply{status: "202 Accepted", headers: []string{"Refer-Sub: false"}})
 			c.p.ok(c.p.expect("BYE"))
 		}, true, ""},
+		"we hang up": {"+4930555", "", func(c *upCall, refer *rawMessage) {
+			c.p.reply(refer, reply{status: "202 Accepted"})
+			fragment(c, 1, "active", "100 Trying")
+			c.leg.Hangup(telephony.CauseNormal)
+			c.p.ok(c.p.expect("BYE"))
+		}, true, "ended before"},
+		"the network ends it": {"+4930555", "", func(c *upCall, refer *rawMessage) {
+			c.p.reply(refer, reply{status: "202 Accepted"})
+			fragment(c, 1, "active", "100 Trying")
+			c.leg.Hangup(telephony.CauseMediaLost)
+			c.p.ok(c.p.expect("BYE"))
+		}, true, "ended before"},
 		"hangs up instead": {"+4930555", "", func(c *upCall, refer *rawMessage) {
 			c.p.reply(refer, reply{status: "202 Accepted"})
 			c.p.request("BYE", c.invite, "a1", 1, "")
@@ -335,8 +347,8 @@ func TestRefer(t *testing.T) {
 			tc.far(c, refer)
 			err := awaitErr(t, done)
 			if tc.over {
-				if err != nil {
-					t.Errorf("got %v", err)
+				if tc.want == "" && err != nil || tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want)) {
+					t.Errorf("got %v, want %q", err, tc.want)
 				}
 				awaitDone(t, c.leg)
 				return

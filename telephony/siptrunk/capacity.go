@@ -2,6 +2,7 @@ package siptrunk
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -29,7 +30,7 @@ type line struct {
 	nowhere error    // why nothing is known
 	stale   error    // what could not be looked up of late
 	lookAt  time.Time
-	looking bool
+	looking chan struct{} // closed with the lookup that runs; nil without
 	pulses  map[netip.AddrPort]*pulse
 
 	reg upstream
@@ -49,6 +50,14 @@ func (l *line) configure(cfg telephony.Trunk, now time.Time) {
 		l.records, l.nowhere, l.stale, l.lookAt = nil, nil, nil, time.Time{}
 		clear(l.pulses)
 	}
+	if cfg.OptionsSeconds < 0 {
+		for _, p := range l.pulses {
+			p.unasked()
+		}
+	}
+	if l.gone {
+		l.reg.closed, l.reg.due = false, time.Time{}
+	}
 	l.reg.configure(l.cfg, cfg)
 	l.cfg, l.gone = cfg, false
 	l.rate.set(cfg.CPS, now)
@@ -60,10 +69,12 @@ func (l *line) settings() telephony.Trunk {
 	return l.cfg
 }
 
-func (l *line) remove() {
+// remove takes the trunk out and reports whether it still has calls.
+func (l *line) remove() (busy bool) {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.gone = true
-	l.mu.Unlock()
+	return l.inUse > 0
 }
 
 // pulse returns what is known of a target; of one that the trunk no longer has
@@ -229,26 +240,66 @@ func (l *line) capacity(now time.Time) telephony.Capacity {
 	return c
 }
 
-// dueLookUp reports whether the trunk's names are to be looked up now, and marks
-// them.
+// dueLookUp reports whether the trunk's names are to be looked up now.
 func (l *line) dueLookUp(now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.gone || l.looking || now.Before(l.lookAt) {
-		return false
-	}
-	l.looking = true
-	return true
+	return !l.gone && l.looking == nil && !now.Before(l.lookAt)
 }
 
-// lookUp finds where a trunk's peers are.
-func (e *Endpoint) lookUp(ctx context.Context, l *line) {
+// lookUp waits for the lookup of a trunk that runs, or begins now. It is nobody's
+// own: who asked for it may go away, and others wait for it too.
+func (e *Endpoint) lookUp(ctx context.Context, l *line) error {
 	l.mu.Lock()
+	done := l.looking
+	begins := done == nil
+	if begins {
+		done = make(chan struct{})
+		l.looking = done
+	}
 	cfg := l.cfg
 	l.mu.Unlock()
+	if begins && !e.goWork("a lookup", func() {
+		defer l.looked(done)
+		e.find(l, cfg)
+	}) {
+		l.looked(done)
+		return errors.New("the dialer is shutting down")
+	}
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (l *line) looked(done chan struct{}) {
+	l.mu.Lock()
+	l.looking = nil
+	l.mu.Unlock()
+	close(done)
+}
+
+// find finds where a trunk's peers are; it ends with the endpoint.
+func (e *Endpoint) find(l *line, cfg telephony.Trunk) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	ending := make(chan struct{})
+	go func() {
+		defer close(ending)
+		select {
+		case <-e.stopping:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
 	records, stale, err := e.names.records(ctx, cfg)
-	if ctx.Err() != nil {
-		err = ctx.Err()
+	over := ctx.Err() != nil
+	cancel()
+	<-ending
+	if over {
+		return
 	}
 	switch news := l.located(cfg, records, stale, err, time.Now(), e.unit()); {
 	case news == nil:
@@ -264,7 +315,6 @@ func (e *Endpoint) lookUp(ctx context.Context, l *line) {
 func (l *line) located(cfg telephony.Trunk, records []record, stale, err error, now time.Time, unit time.Duration) (news error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.looking = false
 	if l.cfg.HostPort() != cfg.HostPort() || trunkTransport(l.cfg) != trunkTransport(cfg) || !slices.Equal(l.cfg.Backups, cfg.Backups) {
 		return nil // of settings that have changed meanwhile
 	}
@@ -305,16 +355,17 @@ func errorsOr(a, b error) error {
 // targets returns the trunk's targets in the order of one call; the first call
 // of a trunk may have to wait for DNS.
 func (e *Endpoint) targets(ctx context.Context, l *line) ([]target, error) {
-	l.mu.Lock()
-	records, err := l.records, l.nowhere
-	l.mu.Unlock()
-	if records == nil && err == nil {
-		e.lookUp(ctx, l)
+	for {
 		l.mu.Lock()
-		records, err = l.records, l.nowhere
+		records, err := l.records, l.nowhere
 		l.mu.Unlock()
+		if records != nil || err != nil {
+			return order(records), err
+		}
+		if err := e.lookUp(ctx, l); err != nil {
+			return nil, err
+		}
 	}
-	return order(records), err
 }
 
 // findOut looks up where a trunk is when that is not known, and returns what is
@@ -341,7 +392,8 @@ func (e *Endpoint) findOut(ctx context.Context, id dialer.TrunkID) (done <-chan 
 }
 
 // SetTrunks replaces the set of trunks. Calls on trunks that are no longer in
-// it go on; a trunk that stays keeps its counts.
+// it go on; a trunk that stays, or comes back before they have ended, keeps its
+// counts.
 func (e *Endpoint) SetTrunks(trunks []telephony.Trunk) {
 	now := time.Now()
 	e.mu.Lock()
@@ -360,10 +412,13 @@ func (e *Endpoint) SetTrunks(trunks []telephony.Trunk) {
 		}
 	}
 	for id, l := range e.lines {
-		if keep[id] == nil {
-			l.remove()
-			e.goEnd("taking a trunk out", func() { e.unregister(l) })
+		if keep[id] != nil {
+			continue
 		}
+		if l.remove() {
+			keep[id] = l
+		}
+		e.unregister(l)
 	}
 	e.lines = keep
 	e.mu.Unlock()
@@ -430,6 +485,22 @@ func (e *Endpoint) toTrunk(ctx context.Context, host string, addr netip.AddrPort
 			}
 		}
 		if slices.ContainsFunc(known, func(a netip.AddrPort) bool { return a.Addr() == addr.Addr() }) {
+			return true
+		}
+	}
+	return false
+}
+
+// ofTrunk reports whether a host is one of a trunk's.
+func (e *Endpoint) ofTrunk(id dialer.TrunkID, host netip.Addr) bool {
+	l, _ := e.line(id)
+	if l == nil {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for at := range l.pulses {
+		if at.Addr() == host {
 			return true
 		}
 	}

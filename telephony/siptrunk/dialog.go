@@ -163,9 +163,11 @@ func (d *dialog) move(addr netip.AddrPort, transport telephony.Transport, routed
 	d.mu.Unlock()
 }
 
-// from reports whether a request comes from the dialog's far end.
+// from reports whether a request comes from the dialog's far end. A carrier of
+// several nodes may end on one of them what another began.
 func (d *dialog) from(req *sip.Request) bool {
-	return fromTag(req) == d.tag && slices.Contains(d.hosts(), sourceOf(req).Addr())
+	host := sourceOf(req).Addr()
+	return fromTag(req) == d.tag && (slices.Contains(d.hosts(), host) || d.e.ofTrunk(d.peer.trunk, host))
 }
 
 // hosts are those that may send requests in this dialog.

@@ -316,3 +316,19 @@ func outside(method string, p *rawPeer, e *Endpoint, n int) string {
 		"From: <sip:a@b>;tag=f\r\nTo: <sip:x@y>\r\nCall-ID: out%d\r\nCSeq: 1 %s\r\nContact: <sip:a@%s>\r\nContent-Length: 0\r\n\r\n",
 		method, e.Addr(), p.addr(), n, method, n, method, p.addr())
 }
+
+// A carrier of several nodes may end on one what another began; the tags are
+// needed all the same, and hosts of nobody's are not heard.
+func TestByeFromAnotherNodeOfTheTrunk(t *testing.T) {
+	a, b := newRawPeer(t), newRawPeerAt(t, "127.0.0.2")
+	e := startEndpoint(t, nil, testBackups(a, b))
+	c := upOn(t, e, a)
+	b.request("BYE", c.invite, "other", 7, "")
+	b.expect("481")
+	b.request("BYE", c.invite, "a1", 8, "")
+	b.expect("200")
+	awaitDone(t, c.leg)
+	if info := c.leg.Info(); info.EndedBy != telephony.Callee {
+		t.Errorf("ended by %s", info.EndedBy)
+	}
+}

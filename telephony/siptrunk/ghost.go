@@ -1,6 +1,7 @@
 package siptrunk
 
 import (
+	"crypto/hmac"
 	"net/netip"
 	"strings"
 	"time"
@@ -43,7 +44,7 @@ func (e *Endpoint) strayResponse(res *sip.Response) {
 	}
 	from := sourceOf(res)
 	ours, err := e.route.ours(from.Addr())
-	if err != nil || !answersUs(res, ours) || !e.sock.other.allow(from.Addr(), time.Now()) {
+	if err != nil || !answersUs(res, ours) || !e.namedHere(callID, local) || !e.sock.other.allow(from.Addr(), true, time.Now()) {
 		return
 	}
 	invite := sip.NewRequest(sip.INVITE, res.To().Address)
@@ -70,11 +71,18 @@ func answersUs(res *sip.Response, ours netip.Addr) bool {
 	return strings.Trim(res.Via().Host, "[]") == ours.String()
 }
 
+// namedHere reports whether an INVITE of ours, or of a process before us with the
+// same key, had this Call-ID and From tag: the tag is made of both. Whatever else
+// somebody answers is no call of ours and nobody's ghost.
+func (e *Endpoint) namedHere(callID, tag string) bool {
+	return hmac.Equal([]byte(tag), []byte(e.named("tag", callID, 0)))
+}
+
 // ackRefusal ends the repeating of a refusal whose transaction is gone: that of
 // an INVITE which a process before this one sent.
 func (e *Endpoint) ackRefusal(res *sip.Response) {
 	from := sourceOf(res)
-	if res.Via() == nil || !e.sock.other.allow(from.Addr(), time.Now()) {
+	if res.Via() == nil || !e.sock.other.allow(from.Addr(), true, time.Now()) {
 		return
 	}
 	req := sip.NewRequest(sip.ACK, res.To().Address)

@@ -81,7 +81,7 @@ func (g *guard) admit(data []byte, o origin) (pass []byte, r ruling) {
 	case len(data) > maxDatagram:
 		g.drop(from, "larger than 16 kB")
 		return nil, refused
-	case register && !g.limit.allow(from.Addr(), time.Now()):
+	case register && !g.limit.allow(from.Addr(), known, time.Now()):
 		g.drop(from, "too many REGISTERs")
 		return nil, refused
 	}
@@ -121,7 +121,7 @@ func (g *guard) admit(data []byte, o origin) (pass []byte, r ruling) {
 			}
 		}
 		// Each costs sipgo a transaction of 32 s, and a source can be forged.
-		if !msg.IsAck() && !ofCall && !g.other.allow(from.Addr(), time.Now()) {
+		if !msg.IsAck() && !ofCall && !g.other.allow(from.Addr(), true, time.Now()) {
 			g.drop(from, "too many requests that belong to no call")
 			return nil, refused
 		}
@@ -299,13 +299,15 @@ func (p *peers) add(a netip.Addr) (remove func()) {
 
 // A limiter gives each source a burst of requests and a rate beyond it. A
 // REGISTER with good credentials gives its two back, so an office full of
-// phones behind one address may start at once while a guesser is silenced.
+// phones behind one address may start at once while a guesser is silenced. Known
+// hosts are kept apart from strangers, whose addresses can be forged by the
+// thousand.
 type limiter struct {
 	burst, rate float64 // requests, requests a second
 
-	mu      sync.Mutex
-	sources map[netip.Addr]*allowance
-	swept   time.Time
+	mu               sync.Mutex
+	known, strangers map[netip.Addr]*allowance
+	swept            time.Time
 }
 
 type allowance struct {
@@ -323,23 +325,27 @@ const (
 )
 
 func newLimiter(burst, rate float64) *limiter {
-	return &limiter{burst: burst, rate: rate, sources: map[netip.Addr]*allowance{}}
+	return &limiter{burst: burst, rate: rate, known: map[netip.Addr]*allowance{}, strangers: map[netip.Addr]*allowance{}}
 }
 
-func (l *limiter) allow(a netip.Addr, now time.Time) bool {
+func (l *limiter) allow(a netip.Addr, known bool, now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	s := l.sources[a]
+	sources := l.strangers
+	if known {
+		sources = l.known // no more than the guard has let in
+	}
+	s := sources[a]
 	if s == nil {
-		if len(l.sources) >= maxSources && now.Sub(l.swept) >= time.Second {
+		if len(sources) >= maxSources && now.Sub(l.swept) >= time.Second {
 			l.swept = now // a sweep costs more than a datagram does its sender
 			l.forget(now)
 		}
-		if len(l.sources) >= maxSources {
+		if len(sources) >= maxSources && !known {
 			return false // a flood of forged sources: hear no new ones
 		}
 		s = &allowance{left: l.burst, at: now}
-		l.sources[a] = s
+		sources[a] = s
 	}
 	s.left = min(l.burst, s.left+now.Sub(s.at).Seconds()*l.rate)
 	s.at = now
@@ -353,16 +359,20 @@ func (l *limiter) allow(a netip.Addr, now time.Time) bool {
 func (l *limiter) credit(a netip.Addr) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if s := l.sources[a]; s != nil {
-		s.left = min(l.burst, s.left+registerCredit)
+	for _, sources := range [...]map[netip.Addr]*allowance{l.known, l.strangers} {
+		if s := sources[a]; s != nil {
+			s.left = min(l.burst, s.left+registerCredit)
+		}
 	}
 }
 
 // forget drops the sources whose allowance is full again.
 func (l *limiter) forget(now time.Time) {
-	for a, s := range l.sources {
-		if s.left+now.Sub(s.at).Seconds()*l.rate >= l.burst {
-			delete(l.sources, a)
+	for _, sources := range [...]map[netip.Addr]*allowance{l.known, l.strangers} {
+		for a, s := range sources {
+			if s.left+now.Sub(s.at).Seconds()*l.rate >= l.burst {
+				delete(sources, a)
+			}
 		}
 	}
 }

@@ -131,7 +131,7 @@ func TestRegisterFloodIsSilenced(t *testing.T) {
 	l, guesser := newLimiter(registerBurst, registerRate), netip.MustParseAddr("192.0.2.1")
 	count := func() (n int) {
 		for range 500 {
-			if l.allow(guesser, now) {
+			if l.allow(guesser, false, now) {
 				n++
 			}
 		}
@@ -146,16 +146,19 @@ func TestRegisterFloodIsSilenced(t *testing.T) {
 	}
 	now = now.Add(time.Minute)
 	for range 500 { // 500 phones of one office, each with the right password
-		if !l.allow(guesser, now) || !l.allow(guesser, now) {
+		if !l.allow(guesser, false, now) || !l.allow(guesser, false, now) {
 			t.Fatal("good phones are silenced")
 		}
 		l.credit(guesser)
 	}
 	for i := range 2 * maxSources { // forged sources cost bounded memory
-		l.allow(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), now)
+		l.allow(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), false, now)
 	}
-	if len(l.sources) > maxSources {
-		t.Errorf("%d sources kept", len(l.sources))
+	if len(l.strangers) > maxSources {
+		t.Errorf("%d sources kept", len(l.strangers))
+	}
+	if !l.allow(netip.MustParseAddr("192.0.2.7"), true, now) {
+		t.Error("the flood silences a phone that is registered")
 	}
 }
 
@@ -334,5 +337,51 @@ func TestOnMessage(t *testing.T) {
 	defer mu.Unlock()
 	if got := strings.Join(seen, " "); got != ">INVITE <200 >ACK <BYE >200" {
 		t.Errorf("heard %s", got)
+	}
+}
+
+// A flood of forged sources does not keep a phone that is registered from
+// registering again, however long it was quiet.
+func TestForgedSourcesDoNotSilencePhones(t *testing.T) {
+	e := startEndpoint(t, withPhones)
+	p := newPhone(t, e, "127.0.0.5")
+	if r := p.login(); r.status() != "200" {
+		t.Fatal(r.start)
+	}
+	l := e.guard.limit
+	l.mu.Lock() // it was quiet for minutes, and is forgotten
+	clear(l.known)
+	clear(l.strangers)
+	l.mu.Unlock()
+	for i := range 2 * maxSources {
+		l.allow(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), false, time.Now())
+	}
+	if r := p.login(); r.status() != "200" {
+		t.Error(r.start)
+	}
+}
+
+// TestTrunkComesBackWithItsCalls: one that is taken out and put back while a call
+// is up has a channel less.
+func TestTrunkComesBackWithItsCalls(t *testing.T) {
+	p := newRawPeer(t)
+	tr := testTrunk(p)
+	tr.Channels = 1
+	e := startEndpoint(t, nil, tr)
+	c := upOn(t, e, p)
+	e.SetTrunks(nil)
+	e.SetTrunks(nil) // forgets those without calls
+	e.SetTrunks([]telephony.Trunk{tr})
+	if got := e.Capacity(tr.ID); got.InUse != 1 || got.Free() != 0 {
+		t.Errorf("put back it has %+v", got)
+	}
+	c.end(t, 1)
+	awaitFree(t, e)
+	if got := e.Capacity(tr.ID); !got.Up {
+		t.Errorf("after the call: %+v", got)
+	}
+	e.SetTrunks(nil)
+	if got := e.allLines(); len(got) != 0 {
+		t.Errorf("%d lines kept without a call", len(got))
 	}
 }

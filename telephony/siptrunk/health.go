@@ -155,6 +155,10 @@ func (p *pulse) replied(status int, now time.Time) (back, down bool) {
 	return back, false
 }
 
+// unasked forgets the answers to OPTIONS: no more are sent, so that only a call
+// can tell whether the target is there.
+func (p *pulse) unasked() { p.answers, p.replies = false, 0 }
+
 // missed notes an OPTIONS without an answer.
 func (p *pulse) missed(now time.Time) (down bool) {
 	p.misses, p.replies = p.misses+1, 0
@@ -220,7 +224,7 @@ func (e *Endpoint) unit() time.Duration {
 // lookAfter starts what is due for one trunk.
 func (e *Endpoint) lookAfter(ctx context.Context, l *line, now time.Time) {
 	if l.dueLookUp(now) {
-		e.goWork("a lookup", func() { e.lookUp(ctx, l) })
+		e.goWork("keeping a trunk's addresses", func() { _ = e.lookUp(ctx, l) }) // it tells of trouble itself
 	}
 	cfg, due := l.dueOptions(now)
 	for _, t := range due {
@@ -281,9 +285,11 @@ func (l *line) asked(e *Endpoint, t target, status int, err error) {
 	l.mu.Lock()
 	p := l.pulse(t)
 	p.asking = false
-	if status > 0 {
+	switch {
+	case l.cfg.OptionsSeconds < 0: // switched off meanwhile
+	case status > 0:
 		back, down = p.replied(status, now)
-	} else {
+	default:
 		down = p.missed(now)
 	}
 	if p.due.Before(now) {

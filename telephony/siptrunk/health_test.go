@@ -1,6 +1,7 @@
 package siptrunk
 
 import (
+	"log/slog"
 	"net/netip"
 	"strings"
 	"testing"
@@ -222,6 +223,35 @@ func TestNothingBut503(t *testing.T) {
 	now = now.Add(time.Second)
 	if p.heard(180, now); !l.capacity(now).Up || l.capacity(now).Why != "" {
 		t.Errorf("capacity %+v", l.capacity(now))
+	}
+}
+
+// TestOptionsSwitchedOffWhileDown: what OPTIONS have taken down is tried by a call
+// once there are no more of them, whatever is still on its way.
+func TestOptionsSwitchedOffWhileDown(t *testing.T) {
+	now := time.Unix(1_700_000_000, 0)
+	l := aLine(now, nil)
+	p := l.pulses[aTarget.addr]
+	p.replied(200, now)
+	for range missedOptions {
+		p.missed(now)
+	}
+	now = now.Add(time.Hour)
+	if l.capacity(now).Up {
+		t.Fatal("not down")
+	}
+	cfg := l.cfg
+	cfg.OptionsSeconds = -1
+	l.configure(cfg, now)
+	l.asked(&Endpoint{log: slog.New(slog.DiscardHandler)}, aTarget, 200, nil)
+	if c := l.capacity(now); !c.Up || c.Free() != 1 {
+		t.Fatalf("capacity %+v, want one call", c)
+	}
+	if l.admits(aTarget, now) != "" {
+		t.Error("no trial")
+	}
+	if p.heard(180, now); l.capacity(now).Free() < 2 {
+		t.Errorf("after a response: %+v", l.capacity(now))
 	}
 }
 

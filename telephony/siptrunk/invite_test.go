@@ -504,11 +504,12 @@ func TestAnswerToCallOfDeadProcess(t *testing.T) {
 	p := newRawPeer(t)
 	ghosts := make(chan dialer.CallID, 1)
 	e := startEndpoint(t, func(c *Config) { c.OnGhost = func(id dialer.CallID, _ time.Time) { ghosts <- id } }, testTrunk(p))
+	callID := e.callID("cal_dead", 1)
 	p.send(e.Addr(), strings.Join([]string{
 		"SIP/2.0 200 OK",
 		"Via: SIP/2.0/UDP " + e.Addr().String() + ";branch=z9hG4bK.gone",
-		"From: <sip:+49401@127.0.0.1>;tag=ours", "To: <sip:+49302@127.0.0.1>;tag=theirs",
-		"Call-ID: cal_dead@host", "CSeq: 1 INVITE", "Contact: <sip:x@" + p.addr().String() + ">", "Content-Length: 0", "", "",
+		"From: <sip:+49401@127.0.0.1>;tag=" + e.named("tag", callID, 0), "To: <sip:+49302@127.0.0.1>;tag=theirs",
+		"Call-ID: " + callID, "CSeq: 1 INVITE", "Contact: <sip:x@" + p.addr().String() + ">", "Content-Length: 0", "", "",
 	}, "\r\n"))
 	p.expect("ACK")
 	p.ok(p.expect("BYE"))

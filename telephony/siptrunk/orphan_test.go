@@ -141,3 +141,37 @@ func TestCancelOrphanOfNobody(t *testing.T) {
 		t.Errorf("no number: %v", err)
 	}
 }
+
+// A known host cannot make a ghost of a call that never was: a late answer must
+// name an INVITE of ours.
+func TestInventedAnswerIsNoGhost(t *testing.T) {
+	ghosts := make(chan dialer.CallID, 8)
+	p := newRawPeer(t)
+	e := startEndpoint(t, func(c *Config) { c.OnGhost = func(id dialer.CallID, _ time.Time) { ghosts <- id } }, testTrunk(p))
+	id := dialer.NewCallID()
+	real := e.callID(id, 1)
+	answer := func(callID, tag string) {
+		p.send(e.Addr(), "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP "+e.Addr().String()+";branch=z9hG4bK."+newTag()+"\r\n"+
+			"From: <sip:a@127.0.0.1>;tag="+tag+"\r\nTo: <sip:b@127.0.0.1>;tag=x\r\nCall-ID: "+callID+"\r\nCSeq: 1 INVITE\r\n"+
+			"Contact: <sip:b@"+p.addr().String()+">\r\nContent-Length: 0\r\n\r\n")
+	}
+	if err := e.sock.await(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	answer(string(id)+"@aaaaaaaaaaaaaaaaaaaa", newTag())
+	answer(real, newTag())
+	answer("invented", e.named("tag", real, 0))
+	answer(real, e.named("tag", real, 0)) // of a process before this one
+	if ack := p.expect("ACK"); ack.get("Call-ID") != real || !strings.Contains(ack.get("From"), e.named("tag", real, 0)) {
+		t.Errorf("the first ACK is of %s, %s", ack.get("Call-ID"), ack.get("From"))
+	}
+	p.ok(p.expect("BYE"))
+	if got := <-ghosts; got != id {
+		t.Errorf("ghost of %s", got)
+	}
+	select {
+	case got := <-ghosts:
+		t.Errorf("ghost of %s", got)
+	default:
+	}
+}

@@ -67,12 +67,13 @@ func (l *Leg) Refer(ctx context.Context, to string) error {
 		l.transferred() // it will not tell (RFC 4488): its word must do
 		return nil
 	}
+	over := false
 	wait := time.NewTimer(l.e.referWait)
 	defer wait.Stop()
 	select {
 	case <-t.decided:
-	case <-l.done: // many hang up instead of telling
-		return nil
+	case <-l.done:
+		over = true
 	case <-wait.C:
 		return dialer.Errorf(dialer.Unavailable, "the far end did not tell what came of the transfer within %s", l.e.referWait)
 	case <-ctx.Done():
@@ -85,6 +86,10 @@ func (l *Leg) Refer(ctx context.Context, to string) error {
 	case status >= 200 && status < 300:
 		l.transferred()
 		return nil
+	case over && status < 200 && l.Info().EndedBy == telephony.Callee:
+		return nil // many hang up instead of telling
+	case over && status < 200:
+		return dialer.Errorf(dialer.Unavailable, "the call ended before the far end told what came of the transfer")
 	case lost:
 		return dialer.Errorf(dialer.Unavailable, "the far end stopped telling of the transfer; the last was %d %s", status, reason)
 	}

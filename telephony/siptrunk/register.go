@@ -121,16 +121,16 @@ func (e *Endpoint) registered(l *line, cfg telephony.Trunk, at target, granted, 
 	}
 }
 
-// unregister removes our binding, if there is one, because the endpoint or the
-// trunk goes away. Only our own: other nodes may have theirs beside it.
+// unregister removes our binding in the background, if there is one, because the
+// endpoint or the trunk goes away. Only our own: other nodes may have theirs
+// beside it.
 func (e *Endpoint) unregister(l *line) {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.reg.closed = true
-	bound := time.Now().Before(l.reg.until) && !l.reg.busy
-	l.reg.busy = l.reg.busy || bound
-	l.mu.Unlock()
-	if bound {
-		e.unbind(context.Background(), l)
+	if time.Now().Before(l.reg.until) && !l.reg.busy {
+		l.reg.busy = true
+		e.goEnd("unregistering", func() { e.unbind(context.Background(), l) })
 	}
 }
 
@@ -248,23 +248,4 @@ func grantedTo(res *sip.Response, ours sip.Uri, asked int) int {
 		}
 	}
 	return min(max(seconds, 0), mostGranted)
-}
-
-// splitValues parts header values at the commas outside quotes and brackets.
-func splitValues(s string) (values []string) {
-	from, quoted, bracketed := 0, false, false
-	for i := 0; i < len(s); i++ {
-		switch c := s[i]; {
-		case quoted && c == '\\':
-			i++
-		case c == '"':
-			quoted = !quoted
-		case !quoted && (c == '<' || c == '>'):
-			bracketed = c == '<'
-		case c == ',' && !quoted && !bracketed:
-			values = append(values, strings.TrimSpace(s[from:i]))
-			from = i + 1
-		}
-	}
-	return append(values, strings.TrimSpace(s[from:]))
 }

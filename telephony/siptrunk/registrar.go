@@ -8,6 +8,7 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -61,6 +62,7 @@ const (
 	lookupWait     = 3 * time.Second
 	registerQueue  = 512
 	mostBindings   = 50_000
+	fullWait       = 60 // seconds
 )
 
 // A registrar keeps agents' phones (RFC 3261 10.3). It answers without
@@ -225,8 +227,13 @@ func (r *registrar) register(ctx context.Context, req *sip.Request, by origin) {
 		answer(status, reason, sip.NewHeader("Min-Expires", strconv.Itoa(minExpires)))
 		return
 	}
-	if !r.apply(ctx, aor, b, remove) {
+	switch err := r.apply(ctx, aor, b, remove); err {
+	case nil:
+	case errTooOld:
 		answer(500, "CSeq Out Of Order")
+		return
+	default:
+		answer(503, "Service Unavailable", sip.NewHeader("Retry-After", strconv.Itoa(fullWait)))
 		return
 	}
 	r.used(cred)
@@ -302,9 +309,14 @@ func readRegister(req *sip.Request, by origin, now time.Time) (b Binding, remove
 	}, false, 0, ""
 }
 
-// apply stores, removes or leaves the binding. It reports false when the
-// REGISTER is older than one that the phone sent before.
-func (r *registrar) apply(ctx context.Context, aor string, b Binding, remove bool) bool {
+// The ways in which a REGISTER with the right password fails.
+var (
+	errTooOld    = errors.New("older than one that the phone sent before")
+	errTableFull = errors.New("no more phones can register")
+)
+
+// apply stores, removes or leaves the binding.
+func (r *registrar) apply(ctx context.Context, aor string, b Binding, remove bool) error {
 	old, had := r.lookup(aor, time.Now())
 	switch {
 	case remove:
@@ -314,13 +326,13 @@ func (r *registrar) apply(ctx context.Context, aor string, b Binding, remove boo
 		}
 	case b.Contact == "":
 	case had && old.CallID == b.CallID && b.CSeq < old.CSeq:
-		return false
+		return errTooOld
 	default:
 		r.mu.Lock()
 		full := r.bindings[aor] == nil && len(r.bindings) >= mostBindings
 		r.mu.Unlock()
 		if full {
-			return false
+			return errTableFull
 		}
 		r.put(b)
 		if r.e.cfg.Bindings != nil {
@@ -329,7 +341,7 @@ func (r *registrar) apply(ctx context.Context, aor string, b Binding, remove boo
 			}
 		}
 	}
-	return true
+	return nil
 }
 
 // challenge returns a fresh challenge. The nonce is a time and a code that only
@@ -357,43 +369,56 @@ func (r *registrar) nonceCode(from netip.Addr, at []byte) []byte {
 	return mac.Sum(nil)[:16]
 }
 
-// fresh reports whether a nonce is ours, for this address and not too old.
-func (r *registrar) fresh(nonce string, from netip.Addr, now time.Time) bool {
+// nonceAge says how old a nonce is; it is not ok when we did not make it, or not
+// for this address.
+func (r *registrar) nonceAge(nonce string, from netip.Addr, now time.Time) (age time.Duration, ok bool) {
 	raw, err := base64.RawURLEncoding.DecodeString(nonce)
 	if err != nil || len(raw) != 24 || !hmac.Equal(raw[8:], r.nonceCode(from, raw[:8])) {
-		return false
+		return 0, false
 	}
-	age := now.Sub(time.UnixMilli(int64(binary.BigEndian.Uint64(raw))))
-	return age >= 0 && age < nonceLife
+	return now.Sub(time.UnixMilli(int64(binary.BigEndian.Uint64(raw)))), true
 }
 
 // authenticate returns a REGISTER's credentials when they are right. stale means
-// that the password was and only the nonce was not: the phone tries again by
-// itself.
+// that only the nonce was not: the phone tries again by itself. A stranger who
+// was not challenged, or names many passwords, costs no lookup of them.
 func (r *registrar) authenticate(ctx context.Context, req *sip.Request, from netip.AddrPort) (right *digest.Credentials, stale bool, err error) {
+	cred := r.credentials(req)
+	if cred == nil {
+		return nil, false, nil
+	}
+	age, ours := r.nonceAge(cred.Nonce, from.Addr(), time.Now())
+	if !ours {
+		return nil, true, nil // of before a restart, or the phone has moved
+	}
+	ha1, known, err := r.e.cfg.Credentials(ctx, cred.Username)
+	if err != nil || !known || !rightAnswer(cred, ha1) {
+		return nil, false, err
+	}
+	if age < 0 || age >= nonceLife || !r.unused(cred, req) {
+		return nil, true, nil
+	}
+	return cred, false, nil
+}
+
+// credentials returns the first ones for our realm, nil when there are none or
+// they cannot be right.
+func (r *registrar) credentials(req *sip.Request) *digest.Credentials {
 	for _, h := range req.GetHeaders("authorization") {
 		cred, err := digest.ParseCredentials(h.Value())
-		if err != nil || cred.Realm != r.e.cfg.Realm || len(cred.Username) > 128 || cred.QOP != "auth" ||
-			(cred.Algorithm != "" && !strings.EqualFold(cred.Algorithm, "MD5")) {
+		if err != nil || cred.Realm != r.e.cfg.Realm {
 			continue
+		}
+		if len(cred.Username) > 128 || cred.QOP != "auth" || cred.Algorithm != "" && !strings.EqualFold(cred.Algorithm, "MD5") {
+			return nil
 		}
 		// A phone registers itself and nobody else.
 		if cred.Username == "" || cred.Username != req.To().Address.User || !headerSafe(cred.Username) {
-			continue
+			return nil
 		}
-		ha1, known, err := r.e.cfg.Credentials(ctx, cred.Username)
-		if err != nil {
-			return nil, false, err
-		}
-		if !known || !rightAnswer(cred, ha1) {
-			continue
-		}
-		if !r.fresh(cred.Nonce, from.Addr(), time.Now()) || !r.unused(cred, req) {
-			return nil, true, nil
-		}
-		return cred, false, nil
+		return cred
 	}
-	return nil, false, nil
+	return nil
 }
 
 func rightAnswer(cred *digest.Credentials, ha1 string) bool {

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -389,4 +390,60 @@ func FuzzReadRegister(f *testing.F) {
 		}
 		b.flow()
 	})
+}
+
+// A stranger makes us look up no password: he must have our nonce first, and
+// many credentials in one REGISTER are as good as one.
+func TestStrangerCostsNoPasswordLookup(t *testing.T) {
+	var asked atomic.Int64
+	e := startEndpoint(t, func(c *Config) {
+		withPhones(c)
+		lookup := c.Credentials
+		c.Credentials = func(ctx context.Context, user string) (string, bool, error) {
+			asked.Add(1)
+			return lookup(ctx, user)
+		}
+	})
+	p := newPhone(t, e, "127.0.0.5")
+	many := func(authorization string) (headers []string) {
+		for range 60 {
+			headers = append(headers, "Authorization: "+authorization)
+		}
+		return headers
+	}
+	forged := fmt.Sprintf(`Digest username="7", realm="%s", nonce="bogus", uri="sip:x", response="00", qop=auth, nc=00000001, cnonce="x"`, e.cfg.Realm)
+	got := p.register(forged, many(forged)...)
+	if n := asked.Load(); n != 0 || got.status() != "401" {
+		t.Errorf("%d lookups for a forged nonce, %s", n, got.start)
+	}
+	guess := p.answer(got, "wrong")
+	if got = p.register(guess, many(guess)...); asked.Load() != 1 || got.status() != "401" {
+		t.Errorf("%d lookups for one REGISTER with our nonce, %s", asked.Load(), got.start)
+	}
+	elsewhere := strings.Replace(guess, `realm="`, `realm="other `, 1)
+	if got = p.register(elsewhere, p.contact(), "Authorization: "+p.answer(got, "pw")); got.status() != "200" {
+		t.Errorf("the credentials for our realm beside others: %s", got.start)
+	}
+}
+
+// TestFullTableSaysSo: a phone that finds no room is told to come back, and one
+// that is in the table stays.
+func TestFullTableSaysSo(t *testing.T) {
+	e := startEndpoint(t, withPhones)
+	p := newPhone(t, e, "127.0.0.5")
+	e.reg.mu.Lock()
+	for i := range mostBindings {
+		aor := fmt.Sprintf("other%d", i)
+		e.reg.bindings[aor] = &bound{Binding: Binding{AOR: aor, Expires: time.Now().Add(time.Hour)}, leave: func() {}}
+	}
+	e.reg.mu.Unlock()
+	if got := p.login(); got.status() != "503" || got.get("Retry-After") == "" {
+		t.Errorf("%s, Retry-After %q", got.start, got.get("Retry-After"))
+	}
+	e.reg.remove("other0")
+	for range 2 {
+		if got := p.login(); got.status() != "200" {
+			t.Error(got.start)
+		}
+	}
 }

@@ -225,3 +225,52 @@ func TestLookupGivenUpSaysNothingOfDNS(t *testing.T) {
 		t.Errorf("%v, %v", addrs, err)
 	}
 }
+
+// TestGivenUpCallLeavesTheLookup: who gives up while a trunk's name is looked up
+// gives up for himself; the call beside it has the same lookup, and is placed.
+func TestGivenUpCallLeavesTheLookup(t *testing.T) {
+	t.Parallel()
+	p, ns := newRawPeer(t), newNameServer(t)
+	ns.set(func() { ns.hosts["slow.example."] = []netip.Addr{p.addr().Addr()} })
+	asked, answer := make(chan struct{}, 64), make(chan struct{})
+	tr := testTrunk(p)
+	tr.Address = fmt.Sprintf("slow.example:%d", p.addr().Port())
+	e := startEndpoint(t, func(c *Config) {
+		c.Resolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			asked <- struct{}{}
+			select {
+			case <-answer:
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+			var d net.Dialer
+			return d.DialContext(ctx, "udp", ns.conn.LocalAddr().String())
+		}}
+	}, tr)
+	<-asked
+	given, giveUp := context.WithCancel(t.Context())
+	first := dial(t, given, e, invite())
+	second := dial(t, t.Context(), e, invite())
+	awaitInUse(t, e, 2)
+	giveUp()
+	if err := first.failed(); err.Cause != telephony.CauseNotSent {
+		t.Errorf("given up: %+v", err)
+	}
+	if c := e.Capacity(tr.ID); !c.Up {
+		t.Errorf("the trunk is down for all: %+v", c)
+	}
+	close(answer)
+	p.reply(p.expect("INVITE"), reply{status: "486 Busy Here", tag: "x"})
+	if err := second.failed(); err.Cause != telephony.CauseBusy {
+		t.Errorf("the call beside it: %+v", err)
+	}
+}
+
+func awaitInUse(t *testing.T, e *Endpoint, n int) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); e.Capacity("trk_test").InUse != n; time.Sleep(time.Millisecond) { // capacity has no event
+		if time.Now().After(deadline) {
+			t.Fatalf("capacity stays %+v", e.Capacity("trk_test"))
+		}
+	}
+}

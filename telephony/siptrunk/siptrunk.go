@@ -417,7 +417,7 @@ func (e *Endpoint) shutdown() {
 	e.mu.Unlock()
 	close(e.stopping)
 	for _, l := range e.allLines() {
-		e.goEnd("unregistering", func() { e.unregister(l) })
+		e.unregister(l)
 	}
 	for _, l := range legs {
 		l.Hangup(telephony.CauseNormal)

@@ -189,7 +189,7 @@ func (h head) fault() (status int, why string) {
 	}
 	addresses := slices.Concat(h.all("from"), h.all("to"))
 	for _, value := range h.all("contact") {
-		addresses = append(addresses, contacts(value)...)
+		addresses = append(addresses, splitValues(value)...)
 	}
 	for _, value := range addresses {
 		if why := addressFault(value); why != "" {
@@ -277,9 +277,9 @@ func cutOutside(s string, sep byte) (before, after string, found bool) {
 	return s, "", false
 }
 
-// contacts splits the values of a Contact.
-func contacts(value string) []string {
-	var list []string
+// splitValues parts a header's values at the commas outside of quotes and
+// brackets.
+func splitValues(value string) (list []string) {
 	quoted, escaped, angle, begin := false, false, false, 0
 	for i := range len(value) {
 		switch c := value[i]; {
