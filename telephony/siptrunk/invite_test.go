@@ -504,7 +504,7 @@ func TestAnswerToCallOfDeadProcess(t *testing.T) {
 	p := newRawPeer(t)
 	ghosts := make(chan dialer.CallID, 1)
 	e := startEndpoint(t, func(c *Config) { c.OnGhost = func(id dialer.CallID, _ time.Time) { ghosts <- id } }, testTrunk(p))
-	callID := e.callID("cal_dead", 1)
+	callID := e.callID("cal_dead", "trk_test", route{telephony.UDP, p.addr()})
 	p.send(e.Addr(), strings.Join([]string{
 		"SIP/2.0 200 OK",
 		"Via: SIP/2.0/UDP " + e.Addr().String() + ";branch=z9hG4bK.gone",

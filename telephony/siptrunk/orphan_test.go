@@ -149,7 +149,7 @@ func TestInventedAnswerIsNoGhost(t *testing.T) {
 	p := newRawPeer(t)
 	e := startEndpoint(t, func(c *Config) { c.OnGhost = func(id dialer.CallID, _ time.Time) { ghosts <- id } }, testTrunk(p))
 	id := dialer.NewCallID()
-	real := e.callID(id, 1)
+	real := e.callID(id, "trk_test", route{telephony.UDP, p.addr()})
 	answer := func(callID, tag string) {
 		p.send(e.Addr(), "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP "+e.Addr().String()+";branch=z9hG4bK."+newTag()+"\r\n"+
 			"From: <sip:a@127.0.0.1>;tag="+tag+"\r\nTo: <sip:b@127.0.0.1>;tag=x\r\nCall-ID: "+callID+"\r\nCSeq: 1 INVITE\r\n"+
