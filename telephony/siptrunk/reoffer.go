@@ -51,7 +51,7 @@ func (l *Leg) reoffer(req *sip.Request, tx sip.ServerTransaction) {
 	}
 	l.e.write(tx, res)
 	if pending != nil {
-		l.e.goWork("repeating an answer", func() { l.repeat(req, res, tx, pending) })
+		l.e.goWork("repeating an answer", func() { l.repeat(res, tx, pending) })
 	}
 }
 
@@ -100,7 +100,7 @@ func (l *Leg) agree(req *sip.Request, sdp []byte) (body []byte, remote media.Rem
 
 // repeat sends our 2xx until it is ACKed; without an ACK for 32 s the call is
 // over (RFC 3261 13.3.1.4).
-func (l *Leg) repeat(req *sip.Request, res *sip.Response, tx sip.ServerTransaction, a *answer) {
+func (l *Leg) repeat(res *sip.Response, tx sip.ServerTransaction, a *answer) {
 	defer func() {
 		l.mu.Lock()
 		if l.answering == a {
@@ -122,30 +122,13 @@ func (l *Leg) repeat(req *sip.Request, res *sip.Response, tx sip.ServerTransacti
 		case <-l.done:
 			return
 		case <-next.C:
-			l.e.writeAgain(req, res, tx)
+			l.e.write(tx, res)
 			pause = min(2*pause, sip.T2)
 			next.Reset(pause)
 		case <-lost.C:
 			l.end(telephony.Network, telephony.CauseUnreachable, 0, "our answer to a re-INVITE was not acknowledged", true)
 			return
 		}
-	}
-}
-
-// writeAgain repeats an answer. Over a connection that is sent past its
-// transaction, which sipgo ends with the first one; TCP loses nothing, but a proxy
-// may have gone on over UDP.
-func (e *Endpoint) writeAgain(req *sip.Request, res *sip.Response, tx sip.ServerTransaction) {
-	if transportIn(req) == telephony.UDP {
-		e.write(tx, res)
-		return
-	}
-	s := e.conns.find(route{transportIn(req), sourceOf(req)})
-	if s == nil {
-		return // lost; what comes next opens another
-	}
-	if _, err := s.Write([]byte(res.String())); err != nil {
-		e.log.Debug("cannot repeat an answer", "status", res.StatusCode, "err", err)
 	}
 }
 
