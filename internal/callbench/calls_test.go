@@ -18,14 +18,14 @@ const transactions = 34 * time.Second
 
 // BenchmarkSignalledCall is the processor's time for a call that is answered and
 // hung up at once, at 200 calls a second, against sipp. Ours and diago's open
-// the sockets of their audio, sipp has none.
+// the sockets of their audio, sipp and plain sipgo have none.
 func BenchmarkSignalledCall(b *testing.B) {
 	const calls, rate = 3000, 200
 	sipp, err := exec.LookPath("sipp")
 	if err != nil {
 		b.Skip("NOT MEASURED: sipp is not installed; scripts/setup test installs it")
 	}
-	for _, role := range []string{"ours", "diago"} {
+	for _, role := range []string{"ours", "diago", "sipgo"} {
 		b.Run(role, func(b *testing.B) {
 			for b.Loop() {
 				c := start(b, role, sippUAS(b, sipp))

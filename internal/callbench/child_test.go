@@ -62,7 +62,7 @@ type sample struct {
 	Took       time.Duration // of the last command
 }
 
-// A stack places calls: ours, or diago.
+// A stack places calls: ours, diago or plain sipgo.
 type stack interface {
 	dial(ctx context.Context) (hangUp func(), err error)
 	bridge(ctx context.Context) error // two calls, joined until ctx ends
@@ -80,6 +80,8 @@ func serve(role, far string) error {
 		s, err = newOurs(far)
 	case "diago":
 		s, err = newDiago(far)
+	case "sipgo":
+		s, err = newPlain(far)
 	default:
 		err = fmt.Errorf("unknown role %q", role)
 	}
@@ -305,6 +307,59 @@ func (d *theirs) bridge(ctx context.Context) error {
 	<-ctx.Done()
 	return nil
 }
+
+// plain is sipgo's own dialog with nothing beside it: no audio, no guard, no
+// trunk. Nothing that stands on sipgo can cost less.
+type plain struct {
+	ua      *sipgo.UserAgent
+	dialogs sipgo.DialogUA
+	uri     sip.Uri
+}
+
+func newPlain(far string) (*plain, error) {
+	ua, err := sipgo.NewUA()
+	if err != nil {
+		return nil, err
+	}
+	client, err := sipgo.NewClient(ua)
+	if err != nil {
+		return nil, err
+	}
+	at, err := netip.ParseAddrPort(far)
+	if err != nil {
+		return nil, err
+	}
+	host := at.Addr().String()
+	contact := sip.ContactHeader{Address: sip.Uri{Scheme: "sip", User: "plain", Host: host, Port: 5099}}
+	return &plain{
+		ua: ua, dialogs: sipgo.DialogUA{Client: client, ContactHDR: contact},
+		uri: sip.Uri{Scheme: "sip", User: "4930123456", Host: host, Port: int(at.Port())},
+	}, nil
+}
+
+func (p *plain) run(ctx context.Context) error {
+	<-ctx.Done()
+	return p.ua.Close()
+}
+
+const plainOffer = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n" +
+	"m=audio 9 RTP/AVP 8 0 101\r\na=rtpmap:101 telephone-event/8000\r\na=ptime:20\r\n"
+
+func (p *plain) dial(ctx context.Context) (func(), error) {
+	call, err := p.dialogs.Invite(ctx, p.uri, []byte(plainOffer), sip.NewHeader("Content-Type", "application/sdp"))
+	if err == nil {
+		err = call.WaitAnswer(ctx, sipgo.AnswerOptions{})
+	}
+	if err == nil {
+		err = call.Ack(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return func() { _ = call.Bye(context.Background()) }, nil
+}
+
+func (p *plain) bridge(context.Context) error { return errors.New("no audio to bridge") }
 
 // A child is a process that is measured.
 type child struct {

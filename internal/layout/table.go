@@ -51,11 +51,6 @@ var table = map[string]folder{
 		own:     []string{".", "telephony", "telephony/media"},
 		foreign: []string{sipgo, diago, pion, digest, "github.com/goccy/go-yaml"},
 	},
-	// Benchmarks only, beside those of other programs.
-	"telephony/siptrunk/bench": {
-		own:     []string{".", "telephony", "telephony/media", "telephony/siptrunk"},
-		foreign: []string{sipgo, diago, pion},
-	},
 	"telephony/ladder":    {own: []string{".", "telephony"}},
 	"telephony/simtrunk":  {own: []string{".", "telephony"}},
 	"telephony/recording": {own: []string{".", "telephony"}},

@@ -325,6 +325,9 @@ func bind(addr netip.AddrPort) (fd int, local netip.AddrPort, err error) {
 		_ = unix.Close(fd)
 		return -1, local, os.NewSyscallError("bind", err)
 	}
+	if addr.Port() != 0 {
+		return fd, addr, nil
+	}
 	sa, err := unix.Getsockname(fd)
 	if err != nil {
 		_ = unix.Close(fd)

@@ -56,7 +56,7 @@ func (a *answers) repeated(invite *sip.Request, res *sip.Response) {
 	a.mu.Unlock()
 	switch {
 	case ack != nil:
-		a.e.send(a.peer, ack)
+		a.e.send(a.peer, ack.Clone())
 	case fresh:
 		d := a.e.newDialog(a.peer, invite, res)
 		a.ack(d, invite)

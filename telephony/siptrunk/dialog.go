@@ -196,7 +196,7 @@ func (d *dialog) build(method sip.RequestMethod, cseq uint32) *sip.Request {
 	}
 	p := d.peer
 	p.transport = d.transport
-	req := d.e.request(method, p, d.dest, recipient, cloneFrom(d.local), cloneTo(d.remote), d.callID, cseq)
+	req := d.e.request(method, newTag(), p, d.dest, recipient, cloneFrom(d.local), cloneTo(d.remote), d.callID, cseq)
 	for _, r := range routes {
 		req.AppendHeader(&sip.RouteHeader{Address: *r.Clone()})
 	}

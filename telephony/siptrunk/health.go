@@ -261,7 +261,7 @@ func (e *Endpoint) sendOptions(ctx context.Context, l *line, cfg telephony.Trunk
 		from.Params.Add("tag", newTag())
 		uri := p.recipient
 		uri.User = ""
-		req := e.request(sip.OPTIONS, p, p.addr, uri, from, &sip.ToHeader{Address: uri}, newTag(), 1)
+		req := e.request(sip.OPTIONS, newTag(), p, p.addr, uri, from, &sip.ToHeader{Address: uri}, newTag(), 1)
 		req.AppendHeader(&sip.ContactHeader{Address: e.contact(p)})
 		req.AppendHeader(sip.NewHeader("Accept", "application/sdp"))
 		var res *sip.Response
@@ -328,6 +328,9 @@ func sooner(a, b time.Time) time.Time {
 
 // say logs that a target went down or came back.
 func (l *line) say(e *Endpoint, t target, back, down bool, err error) {
+	if !back && !down { // as after nearly every response: a logger is not free
+		return
+	}
 	log := e.log.With("trunk", string(l.id), "peer", t.String())
 	switch {
 	case down && err != nil:

@@ -235,21 +235,29 @@ func (l *Leg) end(by telephony.Side, cause telephony.Cause, q850 int, reason str
 		l.mu.Unlock()
 		close(l.done)
 		l.session.Close()
+		forget := sync.OnceFunc(l.forget)
+		defer forget()
 		if bye {
-			l.e.hangUp(l.d, cause, byeWait)
+			late := time.AfterFunc(byeWait, forget)
+			defer late.Stop()
+			l.e.sendBye(l.d, cause)
 		}
-		l.e.mu.Lock()
-		delete(l.e.dialogs, dialogKey(l.d.callID, l.d.localTag))
-		l.e.mu.Unlock()
-		l.mu.Lock()
-		leave := l.leave
-		l.leave = nil
-		l.mu.Unlock()
-		for _, f := range leave {
-			f()
-		}
-		l.release()
 	})
+}
+
+// forget takes the leg off the endpoint's lists and gives its channel back.
+func (l *Leg) forget() {
+	l.e.mu.Lock()
+	delete(l.e.dialogs, dialogKey(l.d.callID, l.d.localTag))
+	l.e.mu.Unlock()
+	l.mu.Lock()
+	leave := l.leave
+	l.leave = nil
+	l.mu.Unlock()
+	for _, f := range leave {
+		f()
+	}
+	l.release()
 }
 
 // byeWait is how long a leg's channel counts as used while its BYE is not

@@ -6,12 +6,13 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base32"
-	"fmt"
+	"hash"
 	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
 
@@ -99,9 +100,32 @@ func (e *Endpoint) port(p peer) int { return cmp.Or(e.conns.port(p.transport), i
 // which must not take both for one call. It is named by the peer and not by the
 // turn it had, so that CancelOrphan need not know who was asked before.
 func (e *Endpoint) callID(id dialer.CallID, trunk dialer.TrunkID, r route) string {
-	mac := hmac.New(sha256.New, e.key)
-	fmt.Fprintf(mac, "%s\x00%s\x00%s:%s", id, trunk, r.transport, r.addr)
-	return string(id) + "@" + lower32.EncodeToString(mac.Sum(nil))[:20]
+	return string(id) + "@" + e.macs.name(string(id), string(trunk), string(r.transport)+":"+r.addr.String())[:20]
+}
+
+// macs names things by HMACs of one key. A keyed hash is kept for the next one:
+// making it costs more than what is hashed.
+type macs struct{ keyed sync.Pool }
+
+func newMACs(key []byte) *macs {
+	return &macs{keyed: sync.Pool{New: func() any { return hmac.New(sha256.New, key) }}}
+}
+
+// name returns 120 bits; parts have no NUL.
+func (m *macs) name(parts ...string) string {
+	var room [160]byte
+	text := room[:0]
+	for i, part := range parts {
+		if i > 0 {
+			text = append(text, 0)
+		}
+		text = append(text, part...)
+	}
+	mac := m.keyed.Get().(hash.Hash)
+	defer m.keyed.Put(mac)
+	mac.Reset()
+	mac.Write(text)
+	return lower32.EncodeToString(mac.Sum(text[:0])[:15])
 }
 
 // callOf is the inverse of callID.
@@ -122,9 +146,7 @@ func newTag() string {
 // named returns 120 bits that name a part of a call. With the same Config.Key the
 // next process finds the same ones, and can cancel what this one left ringing.
 func (e *Endpoint) named(part, callID string, cseq uint32) string {
-	mac := hmac.New(sha256.New, e.key)
-	fmt.Fprintf(mac, "%s\x00%s\x00%d", part, callID, cseq)
-	return lower32.EncodeToString(mac.Sum(nil)[:15])
+	return e.macs.name(part, callID, strconv.FormatUint(uint64(cseq), 10))
 }
 
 // via returns a Via; the branch names the transaction: a new one, or that of an
@@ -132,7 +154,7 @@ func (e *Endpoint) named(part, callID string, cseq uint32) string {
 func (e *Endpoint) via(p peer, branch string) *sip.ViaHeader {
 	v := &sip.ViaHeader{
 		ProtocolName: "SIP", ProtocolVersion: "2.0", Transport: upper(p.transport),
-		Host: hostOf(p.ours), Port: e.port(p),
+		Host: hostOf(p.ours), Port: e.port(p), Params: make(sip.HeaderParams, 0, 2),
 	}
 	v.Params.Add("branch", sip.RFC3261BranchMagicCookie+"."+branch)
 	v.Params.Add("rport", "")
@@ -156,11 +178,11 @@ func (e *Endpoint) aim(req *sip.Request, transport telephony.Transport, to strin
 }
 
 // request builds what every request has. The order is the order on the wire.
-func (e *Endpoint) request(method sip.RequestMethod, p peer, to netip.AddrPort, recipient sip.Uri,
+func (e *Endpoint) request(method sip.RequestMethod, branch string, p peer, to netip.AddrPort, recipient sip.Uri,
 	from *sip.FromHeader, toHeader *sip.ToHeader, callID string, cseq uint32) *sip.Request {
 
 	req := sip.NewRequest(method, recipient)
-	req.AppendHeader(e.via(p, newTag()))
+	req.AppendHeader(e.via(p, branch))
 	forwards := sip.MaxForwardsHeader(70)
 	req.AppendHeader(&forwards)
 	req.AppendHeader(from)
@@ -178,8 +200,8 @@ func (e *Endpoint) request(method sip.RequestMethod, p peer, to netip.AddrPort, 
 func (e *Endpoint) newInvite(p peer, callID string, sdp []byte) *sip.Request {
 	from := &sip.FromHeader{DisplayName: displayName(p.fromName), Address: p.from}
 	from.Params.Add("tag", e.named("tag", callID, 0))
-	req := e.request(sip.INVITE, p, p.addr, p.recipient, from, &sip.ToHeader{Address: p.to}, callID, 1)
-	req.ReplaceHeader(e.via(p, e.named("branch", callID, 1)))
+	req := e.request(sip.INVITE, e.named("branch", callID, 1), p, p.addr, p.recipient, from,
+		&sip.ToHeader{Address: p.to}, callID, 1)
 	req.AppendHeader(&sip.ContactHeader{Address: e.contact(p)})
 	req.AppendHeader(sip.NewHeader("Allow", allow))
 	req.AppendHeader(sip.NewHeader("Supported", supported))
@@ -346,11 +368,25 @@ func sourceOf(msg sip.Message) netip.AddrPort {
 }
 
 // upper is a transport's name in Via.
-func upper(t telephony.Transport) string { return strings.ToUpper(string(t)) }
+func upper(t telephony.Transport) string {
+	switch t {
+	case telephony.UDP:
+		return "UDP"
+	case telephony.TCP:
+		return "TCP"
+	case telephony.TLS:
+		return "TLS"
+	}
+	return strings.ToUpper(string(t))
+}
 
 // transportIn is the one that a message came or goes by.
 func transportIn(msg sip.Message) telephony.Transport {
-	return telephony.Transport(strings.ToLower(msg.Transport()))
+	name := msg.Transport()
+	if name == "UDP" {
+		return telephony.UDP
+	}
+	return telephony.Transport(strings.ToLower(name))
 }
 
 // transportOf is the transport that a URI asks for, or otherwise one.

@@ -174,7 +174,7 @@ func (e *Endpoint) bind(ctx context.Context, l *line, cfg telephony.Trunk, t tar
 		from := &sip.FromHeader{Address: us}
 		from.Params.Add("tag", newTag())
 		callID, cseq := l.nextRegister()
-		req := e.request(sip.REGISTER, p, p.addr, registrar, from, &sip.ToHeader{Address: us}, callID, cseq)
+		req := e.request(sip.REGISTER, newTag(), p, p.addr, registrar, from, &sip.ToHeader{Address: us}, callID, cseq)
 		c := &sip.ContactHeader{Address: contact}
 		c.Params.Add("expires", strconv.Itoa(seconds))
 		req.AppendHeader(c)

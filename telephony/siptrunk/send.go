@@ -100,10 +100,10 @@ func (e *Endpoint) try(ctx context.Context, p peer, req *sip.Request) (res *sip.
 	}
 }
 
-// send writes a request that has no transaction: an ACK. Whoever sends it does
-// not wait for a connection.
+// send writes a request that has no transaction, an ACK, and changes it: one that
+// others have as well is cloned before. Whoever sends it does not wait for a
+// connection.
 func (e *Endpoint) send(p peer, req *sip.Request) {
-	req = req.Clone()
 	write := func() {
 		_, err := e.connect(context.Background(), p, req)
 		if err == nil {
@@ -117,6 +117,7 @@ func (e *Endpoint) send(p peer, req *sip.Request) {
 		write()
 		return
 	}
+	req = req.Clone() // the caller may keep it
 	e.goEnd("an ACK", write)
 }
 

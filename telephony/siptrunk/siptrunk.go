@@ -158,6 +158,7 @@ type Endpoint struct {
 	reg    *registrar
 	pace   *gate // paces CANCEL
 	key    []byte
+	macs   *macs // of key
 
 	// onLost hears of connections that we opened and lost; nil for nobody.
 	onLost func(route)
@@ -234,6 +235,7 @@ func New(cfg Config) (*Endpoint, error) {
 	if len(cfg.Key) > 0 {
 		e.key = slices.Clone(cfg.Key)
 	}
+	e.macs = newMACs(e.key)
 
 	e.guard = newGuard(e)
 	e.conns = newConns(e, e.guard)
