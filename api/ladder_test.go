@@ -97,15 +97,24 @@ func TestNoSIPIsKept(t *testing.T) {
 
 func TestTrunkTellsHowItIs(t *testing.T) {
 	now := map[dialer.TrunkID]telephony.Capacity{}
-	h := open(t, func(c *Config) { c.Trunks = func() map[dialer.TrunkID]telephony.Capacity { return now } })
+	until := time.Date(2026, 11, 24, 17, 0, 0, 0, time.UTC)
+	h := open(t, func(c *Config) {
+		c.Trunks = func() map[dialer.TrunkID]telephony.Capacity { return now }
+		c.Peers = func(dialer.TrunkID) []telephony.PeerState {
+			return []telephony.PeerState{{Address: "192.0.2.1:5060", Transport: telephony.UDP, State: telephony.PeerHeld, Why: "busy", Until: &until}}
+		}
+	})
 	made := into[TrunkView](h, h.want(201, dialer.RoleAdmin, http.MethodPost, "/v1/trunks", `{"name":"c","address":"sip.example.net","channels":3,"cps":1}`))
 	if made.Now != nil {
 		t.Errorf("before the telephony knows it: %+v", made.Now)
 	}
 	now[made.ID] = telephony.Capacity{Why: "no answer to OPTIONS", Channels: 3, InUse: 2}
 	got := into[TrunkView](h, h.want(200, dialer.RoleSupervisor, http.MethodGet, "/v1/trunks/"+string(made.ID), nil))
-	if got.Now == nil || *got.Now != (TrunkNow{Why: "no answer to OPTIONS", InUse: 2}) {
+	if got.Now == nil || got.Now.Up || got.Now.Why != "no answer to OPTIONS" || got.Now.InUse != 2 || len(got.Now.Peers) != 1 {
 		t.Errorf("%+v", got.Now)
+	}
+	if p := got.Now.Peers[0]; p.Address != "192.0.2.1:5060" || p.State != telephony.PeerHeld || p.Why != "busy" || !p.Until.Equal(until) {
+		t.Errorf("peer %+v", p)
 	}
 	metrics := string(h.want(200, dialer.RoleAdmin, http.MethodGet, "/metrics", nil).body)
 	for _, want := range []string{`dialer_trunk_up{trunk="` + string(made.ID) + `"} 0`, `dialer_trunk_channels_in_use{trunk="` + string(made.ID) + `"} 2`} {

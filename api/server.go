@@ -51,6 +51,8 @@ type Config struct {
 	Ladders Ladders
 	// Trunks tells what each trunk can take now; nil tells of none.
 	Trunks func() map[dialer.TrunkID]telephony.Capacity
+	// Peers tells how each address of a trunk is now; nil tells of none.
+	Peers func(dialer.TrunkID) []telephony.PeerState
 	// Tester places test calls; nil places none.
 	Tester telephony.TrunkTester
 	// Checks are asked by /readyz, by name; nil is ready.
@@ -77,6 +79,7 @@ type Server struct {
 	recordings fs.FS
 	ladders    Ladders
 	trunksNow  func() map[dialer.TrunkID]telephony.Capacity
+	peersNow   func(dialer.TrunkID) []telephony.PeerState
 	tester     telephony.TrunkTester
 	testing    chan struct{} // capacity 1: the test call under way
 	checks     map[string]func(context.Context) error
@@ -141,7 +144,7 @@ func build(cfg Config) (*Server, error) {
 	closing, stop := context.WithCancel(context.Background())
 	s := &Server{
 		store: cfg.Store, events: cfg.Events, scheduler: cfg.Scheduler, agents: cfg.Agents,
-		recordings: cfg.Recordings, ladders: cfg.Ladders, trunksNow: cfg.Trunks, tester: cfg.Tester, testing: make(chan struct{}, 1),
+		recordings: cfg.Recordings, ladders: cfg.Ladders, trunksNow: cfg.Trunks, peersNow: cfg.Peers, tester: cfg.Tester, testing: make(chan struct{}, 1),
 		checks: cfg.Checks, realm: cfg.SIPRealm, origins: cfg.Origins,
 		version: cfg.Version, log: cfg.Log, now: cfg.Now,
 		cursors: cursors{key}, limiter: newLimiter(cfg.RateLimit), strangers: newLimiter(wrongKeys), gate: g, sessions: newSessions(),

@@ -61,13 +61,18 @@ type TrunkNow struct {
 	Up    bool   `json:"up"`
 	Why   string `json:"why,omitempty" doc:"Why it is down or full"`
 	InUse int    `json:"channels_in_use"`
+	// Peers are the trunk's addresses, none while they are not known.
+	Peers []telephony.PeerState `json:"peers" doc:"The trunk's addresses, in the order of preference"`
 }
 
 // viewTrunk shows a trunk as it is kept, and as it is now.
 func (s *Server) viewTrunk(t telephony.Trunk) TrunkView {
 	v := storedTrunk(t)
 	if c, ok := s.trunksNow()[t.ID]; ok {
-		v.Now = &TrunkNow{c.Up, c.Why, c.InUse}
+		v.Now = &TrunkNow{c.Up, c.Why, c.InUse, []telephony.PeerState{}}
+		if s.peersNow != nil {
+			v.Now.Peers = append(v.Now.Peers, s.peersNow(t.ID)...)
+		}
 	}
 	return v
 }

@@ -96,6 +96,26 @@ func (c Capacity) Free() int {
 	return max(0, min(c.Channels-c.InUse, c.Tokens))
 }
 
+// A PeerState is how one address of a trunk is.
+type PeerState struct {
+	Address   string     `json:"address" doc:"address:port"`
+	Transport Transport  `json:"transport" enum:"udp,tcp,tls"`
+	State     PeerWord   `json:"state" enum:"up,down,held,unproven" doc:"held: it asked for no calls for a while; unproven: it gets calls, or one, and has not answered yet"`
+	Why       string     `json:"why,omitempty"`
+	Until     *time.Time `json:"until,omitempty" doc:"When it gets a call again; absent when that is not known"`
+}
+
+// PeerWord is one word on a peer.
+type PeerWord string
+
+// The states of a peer.
+const (
+	PeerUp       PeerWord = "up"
+	PeerDown     PeerWord = "down"
+	PeerHeld     PeerWord = "held"
+	PeerUnproven PeerWord = "unproven"
+)
+
 // An OrphanReaper ends calls that an earlier process of this node left up.
 type OrphanReaper interface {
 	// EndOrphan sends BYE for a dialog saved by Leg.Dialog.

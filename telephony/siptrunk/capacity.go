@@ -58,6 +58,14 @@ func (l *line) configure(cfg telephony.Trunk, now time.Time) {
 	if l.gone {
 		l.reg.closed, l.reg.due = false, time.Time{}
 	}
+	if cfg.CA != l.cfg.CA || cfg.ServerName != l.cfg.ServerName || cfg.OptionsSeconds != l.cfg.OptionsSeconds {
+		for _, p := range l.pulses { // what failed may work now
+			if p.fault != nil {
+				p.fault, p.due = nil, now
+				p.close()
+			}
+		}
+	}
 	l.reg.configure(l.cfg, cfg)
 	l.cfg, l.gone = cfg, false
 	l.rate.set(cfg.CPS, now)
@@ -234,10 +242,46 @@ func (l *line) capacity(now time.Time) telephony.Capacity {
 				c.Why = p.why() + "; one call tries it"
 			}
 		}
+	case l.unproven() != "":
+		c.Why = l.unproven()
 	case l.stale != nil:
 		c.Why = l.stale.Error() + "; the last addresses are used"
 	}
 	return c
+}
+
+// unproven says that nothing was ever heard of any target, or "".
+func (l *line) unproven() string {
+	for _, p := range l.pulses {
+		if p.spoke {
+			return ""
+		}
+	}
+	for _, p := range l.pulses {
+		if p.fault != nil {
+			return p.fault.Error()
+		}
+		if p.misses > 0 {
+			return p.target.addr.String() + " has never answered anything yet"
+		}
+	}
+	return ""
+}
+
+// Peers tells how each address of a trunk is, in the order of preference.
+func (e *Endpoint) Peers(id dialer.TrunkID) []telephony.PeerState {
+	l, _ := e.line(id)
+	if l == nil {
+		return nil
+	}
+	now := time.Now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var all []telephony.PeerState
+	for _, t := range targetsOf(l.records, func(int) int { return 0 }) {
+		all = append(all, l.pulse(t).state(now))
+	}
+	return all
 }
 
 // dueLookUp reports whether the trunk's names are to be looked up now.

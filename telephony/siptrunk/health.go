@@ -3,7 +3,9 @@ package siptrunk
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
@@ -33,9 +35,12 @@ type pulse struct {
 	// Of OPTIONS: in a row.
 	misses, replies int
 	answers         bool // it has answered one
+	spoke           bool // it has answered anything at all, ever
 	deaf            bool // it takes calls and answers none
 	asking          bool
 	due             time.Time
+
+	fault error // the last request could not even be sent to it; it says where
 }
 
 // An opening is what opened a breaker.
@@ -82,11 +87,13 @@ func (p *pulse) close() (back bool) {
 func (p *pulse) refuses(now time.Time) (why string, trial bool) {
 	switch {
 	case now.Before(p.held):
-		return fmt.Sprintf("%s is overloaded and asked to wait (503 Retry-After)", p.target.addr), false
+		return fmt.Sprintf("%s is overloaded and asked to wait until %s (503 Retry-After)", p.target.addr, p.held.UTC().Format(time.TimeOnly+"Z")), false
 	case p.wait == 0:
 		return "", false
 	case p.answers && p.replies < neededReplies && p.cause != byRefusal:
 		return p.why() + "; no calls until it answers OPTIONS", false
+	case p.fault != nil && p.misses > 0: // a call would not get there either
+		return p.why() + "; no calls until it can be reached", false
 	case now.Before(p.next):
 		left := p.next.Sub(now).Truncate(time.Second) + time.Second
 		return fmt.Sprintf("%s; next try in %.0f s", p.why(), left.Seconds()), false
@@ -95,6 +102,9 @@ func (p *pulse) refuses(now time.Time) (why string, trial bool) {
 }
 
 func (p *pulse) why() string {
+	if p.fault != nil {
+		return p.fault.Error()
+	}
 	n := p.silent
 	switch p.cause {
 	case byRefusal:
@@ -102,7 +112,44 @@ func (p *pulse) why() string {
 	case byOptions:
 		n = p.misses
 	}
-	return fmt.Sprintf(string(p.cause), p.target.addr, n)
+	why := fmt.Sprintf(string(p.cause), p.target.addr, n)
+	if !p.spoke {
+		why += ", nor ever before"
+	}
+	return why
+}
+
+// state tells how the target is, for people.
+func (p *pulse) state(now time.Time) telephony.PeerState {
+	s := telephony.PeerState{Address: p.target.addr.String(), Transport: p.target.transport, State: telephony.PeerUp}
+	why, trial := p.refuses(now)
+	switch {
+	case now.Before(p.held):
+		s.State, s.Why, s.Until = telephony.PeerHeld, why, &p.held
+	case why != "":
+		s.State, s.Why = telephony.PeerDown, why
+		if now.Before(p.next) && (p.fault == nil || p.misses == 0) {
+			s.Until = &p.next
+		}
+	case trial:
+		s.State, s.Why = telephony.PeerUnproven, p.why()+"; one call tries it"
+	case p.fault != nil:
+		s.State, s.Why = telephony.PeerUnproven, p.fault.Error()
+	case !p.spoke:
+		s.State, s.Why = telephony.PeerUnproven, "it has not answered anything yet"
+	}
+	if s.Until != nil {
+		at := s.Until.UTC()
+		s.Until = &at
+	}
+	return s
+}
+
+// fail notes that a request could not be sent to the target, nil that one could.
+func (p *pulse) fail(err error) {
+	if p.fault = err; err != nil && !strings.Contains(err.Error(), p.target.addr.String()) {
+		p.fault = fmt.Errorf("%s: %w", p.target.addr, err)
+	}
 }
 
 // unheard notes a call, placed at a given time, to which no response came. It
@@ -122,7 +169,7 @@ func (p *pulse) unheard(placed, now time.Time) (down bool) {
 // heard notes a response to a call. It reports whether calls were kept from the
 // target until now.
 func (p *pulse) heard(status int, now time.Time) (back, down bool) {
-	p.silent = 0
+	p.silent, p.spoke, p.fault = 0, true, nil
 	if p.misses > 0 && !p.answers {
 		p.deaf = true
 	}
@@ -144,7 +191,7 @@ func (p *pulse) heard(status int, now time.Time) (back, down bool) {
 
 // replied notes the answer to an OPTIONS. All but 408 and 503 are a sign of life.
 func (p *pulse) replied(status int, now time.Time) (back, down bool) {
-	p.answers, p.deaf = true, false
+	p.answers, p.spoke, p.deaf, p.fault = true, true, false, nil
 	if status == 408 || status == 503 {
 		return false, p.missed(now)
 	}
@@ -162,7 +209,7 @@ func (p *pulse) unasked() { p.answers, p.replies = false, 0 }
 // missed notes an OPTIONS without an answer.
 func (p *pulse) missed(now time.Time) (down bool) {
 	p.misses, p.replies = p.misses+1, 0
-	if p.misses < missedOptions || p.wait > 0 || p.deaf {
+	if p.misses < missedOptions || p.wait > 0 || p.deaf && p.fault == nil {
 		return false
 	}
 	down = p.open(byOptions, now)
@@ -176,7 +223,7 @@ func (p *pulse) missed(now time.Time) (down bool) {
 // pause is how long to wait before the next OPTIONS.
 func (p *pulse) pause(cfg telephony.Trunk, unit time.Duration) time.Duration {
 	pause := optionsPause(cfg, unit)
-	if p.wait > 0 && p.replies > 0 {
+	if p.wait > 0 && p.replies > 0 || p.wait == 0 && p.fault != nil {
 		pause = min(pause, quickOptions*unit)
 	}
 	return pause
@@ -253,10 +300,14 @@ func (l *line) dueOptions(now time.Time) (cfg telephony.Trunk, due []target) {
 func (e *Endpoint) sendOptions(ctx context.Context, l *line, cfg telephony.Trunk, t target) {
 	status := 0
 	p, err := e.peerOf(cfg, t)
+	fault := err
 	if err == nil {
 		ctx, cancel := context.WithTimeout(ctx, min(mostOptionsWait, e.cfg.NoResponse, optionsPause(cfg, e.unit())))
 		defer cancel()
 		err = e.reach(ctx, &p)
+		if fault = err; errors.Is(err, context.DeadlineExceeded) {
+			fault = fmt.Errorf("%s does not take a connection in time", t.addr)
+		}
 		from := &sip.FromHeader{Address: p.from}
 		from.Params.Add("tag", newTag())
 		uri := p.recipient
@@ -267,6 +318,7 @@ func (e *Endpoint) sendOptions(ctx context.Context, l *line, cfg telephony.Trunk
 		var res *sip.Response
 		if err == nil {
 			res, err = e.do(ctx, p, req)
+			fault = faultOf(err)
 		}
 		if err == nil {
 			status = res.StatusCode
@@ -275,11 +327,21 @@ func (e *Endpoint) sendOptions(ctx context.Context, l *line, cfg telephony.Trunk
 	if ctx.Err() != nil {
 		return // we are shutting down
 	}
-	l.asked(e, t, status, err)
+	l.asked(e, t, status, err, fault)
 }
 
-// asked notes what an OPTIONS came to; status 0 is no answer.
-func (l *line) asked(e *Endpoint, t target, status int, err error) {
+// faultOf is the error of a request that did not get to its peer, nil when it
+// was not answered.
+func faultOf(err error) error {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, sip.ErrTransactionTimeout) {
+		return nil
+	}
+	return err
+}
+
+// asked notes what an OPTIONS came to; status 0 is no answer, and fault says why
+// it did not even get there.
+func (l *line) asked(e *Endpoint, t target, status int, err, fault error) {
 	now := time.Now()
 	var back, down bool
 	l.mu.Lock()
@@ -290,6 +352,7 @@ func (l *line) asked(e *Endpoint, t target, status int, err error) {
 	case status > 0:
 		back, down = p.replied(status, now)
 	default:
+		p.fail(fault)
 		down = p.missed(now)
 	}
 	if p.due.Before(now) {
@@ -342,15 +405,20 @@ func (l *line) say(e *Endpoint, t target, back, down bool, err error) {
 	}
 }
 
-// trunkSilent tells the line that no response came to the call.
-func (c *call) trunkSilent() {
+// trunkSilent tells the line that no response came to the call; fault says why
+// it did not get there.
+func (c *call) trunkSilent(fault error) {
 	if c.line == nil {
 		return
 	}
 	c.line.mu.Lock()
-	down := c.line.pulse(c.target).unheard(c.placedAt, time.Now())
+	p := c.line.pulse(c.target)
+	if fault != nil {
+		p.fail(fault)
+	}
+	down := p.unheard(c.placedAt, time.Now())
 	c.line.mu.Unlock()
-	c.line.say(c.e, c.target, false, down, nil)
+	c.line.say(c.e, c.target, false, down, fault)
 	if down {
 		c.e.wake()
 	}

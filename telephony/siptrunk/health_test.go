@@ -2,11 +2,14 @@ package siptrunk
 
 import (
 	"log/slog"
+	"net"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"dialer"
 	"dialer/telephony"
 )
 
@@ -60,9 +63,9 @@ func TestSilentPeerGoesDown(t *testing.T) {
 	if !p.unheard(calls[2], now) {
 		t.Error("the third in a row was not told")
 	}
-	down("no answer from 192.0.2.1:5060: 3 calls in a row; next try in 6 s")
+	down("no answer from 192.0.2.1:5060: 3 calls in a row, nor ever before; next try in 6 s")
 	p.unheard(calls[3], now) // one of before says nothing new
-	down("no answer from 192.0.2.1:5060: 3 calls in a row; next try in 6 s")
+	down("no answer from 192.0.2.1:5060: 3 calls in a row, nor ever before; next try in 6 s")
 
 	for i, wait := range []time.Duration{5, 10, 20, 40, 60, 60} {
 		now = now.Add(wait*time.Second - time.Millisecond)
@@ -243,7 +246,7 @@ func TestOptionsSwitchedOffWhileDown(t *testing.T) {
 	cfg := l.cfg
 	cfg.OptionsSeconds = -1
 	l.configure(cfg, now)
-	l.asked(&Endpoint{log: slog.New(slog.DiscardHandler)}, aTarget, 200, nil)
+	l.asked(&Endpoint{log: slog.New(slog.DiscardHandler)}, aTarget, 200, nil, nil)
 	if c := l.capacity(now); !c.Up || c.Free() != 1 {
 		t.Fatalf("capacity %+v, want one call", c)
 	}
@@ -310,4 +313,99 @@ func awaitCapacity(t *testing.T, e *Endpoint, want func(telephony.Capacity) bool
 			t.Fatalf("capacity stays %+v", e.Capacity("trk_test"))
 		}
 	}
+}
+
+// TestTrunkThatCannotWorkIsDown: a peer that nothing can be sent to gets no call,
+// and what is wrong is said: of the trunk and of each peer.
+func TestTrunkThatCannotWorkIsDown(t *testing.T) {
+	t.Parallel()
+	w, other := newTLSWorld(t), newTLSWorld(t)
+	settings := w.server("127.0.0.1", time.Now().Add(time.Hour))
+	closed := newStreamPeer(t, nil)
+	closed.on.Close()
+	for name, tc := range map[string]struct {
+		trunk func() telephony.Trunk
+		why   string
+	}{
+		"wrong name": {func() telephony.Trunk {
+			tr := w.trunk(newStreamPeer(t, settings))
+			tr.ServerName = "other.example"
+			return tr
+		}, `its certificate is not for "other.example"`},
+		"foreign ca": {func() telephony.Trunk {
+			tr := w.trunk(newStreamPeer(t, settings))
+			tr.CA = other.authority.PEM()
+			return tr
+		}, "its certificate is not signed by the trunk's ca"},
+		"expired": {func() telephony.Trunk {
+			return w.trunk(newStreamPeer(t, w.server("127.0.0.1", time.Now().Add(-time.Minute))))
+		}, "its certificate has expired"},
+		"refused":      {func() telephony.Trunk { tr := testTrunk(closed); tr.Transport = telephony.TCP; return tr }, "connection refused"},
+		"no TLS there": {func() telephony.Trunk { return w.trunk(newHangUp(t)) }, "does it speak TLS?"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tr := tc.trunk()
+			tr.OptionsSeconds = 1
+			e := startEndpoint(t, func(c *Config) { c.second = 40 * time.Millisecond }, tr)
+			awaitCapacity(t, e, func(c telephony.Capacity) bool { return !c.Up && strings.Contains(c.Why, tc.why) })
+			peers := e.Peers("trk_test")
+			if len(peers) != 1 || peers[0].State != telephony.PeerDown || !strings.Contains(peers[0].Why, tc.why) || peers[0].Transport != tr.Transport {
+				t.Errorf("peers %+v", peers)
+			}
+			r := e.TestCall(t.Context(), telephony.TestCall{Call: dialer.NewCallID(), Trunk: "trk_test", To: "+4930123456", From: "+4940987654"})
+			if !strings.Contains(r.Steps[0].What, tc.why) || !strings.Contains(r.Advice, tc.why) {
+				t.Errorf("test call: %+v", r)
+			}
+		})
+	}
+}
+
+// newHangUp is a peer that hangs up on whoever connects.
+func newHangUp(t *testing.T) *rawPeer {
+	t.Helper()
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var accepting sync.WaitGroup
+	accepting.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			conn.Close()
+		}
+	})
+	t.Cleanup(func() {
+		l.Close()
+		accepting.Wait()
+	})
+	return &rawPeer{t: t, on: &rawListener{Listener: l, via: "TLS"}}
+}
+
+// TestPeerStates: each word that is said of a peer.
+func TestPeerStates(t *testing.T) {
+	now := time.Unix(1_700_000_000, 0)
+	p := aLine(now, nil).pulses[aTarget.addr]
+	is := func(word telephony.PeerWord, why string, until time.Time) {
+		t.Helper()
+		s := p.state(now)
+		if s.State != word || s.Why != why || (s.Until == nil) != until.IsZero() || s.Until != nil && !s.Until.Equal(until) {
+			t.Errorf("%+v, want %s: %s until %s", s, word, why, until)
+		}
+	}
+	is(telephony.PeerUnproven, "it has not answered anything yet", time.Time{})
+	p.heard(180, now)
+	is(telephony.PeerUp, "", time.Time{})
+	p.held = now.Add(9 * time.Second)
+	is(telephony.PeerHeld, "192.0.2.1:5060 is overloaded and asked to wait until 22:13:29Z (503 Retry-After)", p.held)
+	p.held = time.Time{}
+	for range silentCalls {
+		p.unheard(now, now)
+	}
+	is(telephony.PeerDown, "no answer from 192.0.2.1:5060: 3 calls in a row; next try in 6 s", now.Add(leastWait))
+	now = now.Add(leastWait)
+	is(telephony.PeerUnproven, "no answer from 192.0.2.1:5060: 3 calls in a row; one call tries it", time.Time{})
 }

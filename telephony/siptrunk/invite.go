@@ -125,7 +125,7 @@ func (c *call) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			cause = telephony.CauseCancelled
 		} else {
-			c.trunkSilent()
+			c.trunkSilent(err)
 		}
 		c.report(c.failed(cause, 0, err.Error(), 0))
 		return
@@ -137,7 +137,7 @@ func (c *call) run(ctx context.Context) {
 	c.attested(c.invite)
 	c.hearForks()
 	if err := c.transact(ctx); err != nil {
-		c.trunkSilent()
+		c.trunkSilent(err)
 		c.report(c.failed(telephony.CauseUnreachable, 0, err.Error(), 0))
 		return
 	}
@@ -218,7 +218,7 @@ func (c *call) run(ctx context.Context) {
 				continue
 			}
 			unheard = true
-			c.trunkSilent()
+			c.trunkSilent(nil)
 			wanted := c.gaveUp == ""
 			giveUp(telephony.CauseUnreachable, "no response")
 			if wanted {
@@ -245,12 +245,12 @@ func (c *call) run(ctx context.Context) {
 				continue // the far end answers over a connection of its own
 			}
 			c.tx.Terminate() // an answer that comes all the same is a stray one
-			c.trunkSilent()
+			c.trunkSilent(errLost)
 			c.report(c.failed(cmp.Or(c.gaveUp, telephony.CauseUnreachable), 0, cmp.Or(c.why, "the connection to the peer was lost"), 0))
 			return
 		case <-c.tx.Done():
 			if c.gaveUp == "" && !c.provisional {
-				c.trunkSilent()
+				c.trunkSilent(nil)
 			}
 			cause := cmp.Or(c.gaveUp, telephony.CauseUnreachable)
 			c.report(c.failed(cause, 0, cmp.Or(c.why, errText(c.tx.Err())), 0))

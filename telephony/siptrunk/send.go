@@ -88,7 +88,7 @@ func (e *Endpoint) try(ctx context.Context, p peer, req *sip.Request) (res *sip.
 			}
 			return res, false, nil
 		case <-gone:
-			return nil, true, errors.New("the connection was lost")
+			return nil, true, errLost
 		case <-tx.Done():
 			if err = tx.Err(); err == nil { // sipgo's, when it closes under a request
 				err = errors.New("the SIP user agent was closed")

@@ -7,11 +7,13 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"dialer/telephony"
@@ -117,6 +119,7 @@ func distrust(err error, who tlsPeer) error {
 	var invalid x509.CertificateInvalidError
 	var unknown x509.UnknownAuthorityError
 	var name x509.HostnameError
+	var record tls.RecordHeaderError
 	switch {
 	case errors.As(err, &unknown) && who.ca == "":
 		return fmt.Errorf("its certificate is not signed by an authority that this system trusts; give the trunk its ca: %w", err)
@@ -126,6 +129,8 @@ func distrust(err error, who tlsPeer) error {
 		return fmt.Errorf("its certificate is not for %q; give the trunk its server_name: %w", who.name, err)
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		return fmt.Errorf("its certificate has expired or is not valid yet: %w", err)
+	case errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.As(err, &record) || errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("does it speak TLS? %w", err)
 	}
 	return err
 }
