@@ -9,10 +9,12 @@ package ladder
 import (
 	"bytes"
 	"context"
+	"hash/maphash"
 	"log/slog"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"dialer"
@@ -63,12 +65,28 @@ type Recorder struct {
 	keep  time.Duration
 	log   *slog.Logger
 
-	mu      sync.Mutex
-	live    map[dialer.CallID]*track
-	over    []telephony.Ladder // wait for the store
-	bytes   int                // of live and over
-	unasked int
-	lost    int64 // messages and ladders that were not kept
+	seed    maphash.Seed
+	shards  [shards]shard
+	bytes   atomic.Int64 // of live and over
+	unasked atomic.Int64
+	lost    atomic.Int64 // messages and ladders that were not kept
+
+	mu   sync.Mutex         // taken before those of the shards; Hear does not take it
+	over []telephony.Ladder // wait for the store
+}
+
+// A shard has the live ladders of some of the calls. Its mu is held for as long as
+// it takes to look through them, and nothing is copied under it but what somebody
+// wants to read: the readers of SIP wait for it.
+type shard struct {
+	mu   sync.Mutex
+	live map[dialer.CallID]*track
+}
+
+const shards = 64
+
+func (r *Recorder) shard(call dialer.CallID) *shard {
+	return &r.shards[maphash.String(r.seed, string(call))%shards]
 }
 
 // A track is the ladder of a call that is up.
@@ -84,10 +102,15 @@ type track struct {
 
 // New returns a recorder that keeps ladders for a time in a store.
 func New(store Store, keep time.Duration, log *slog.Logger) *Recorder {
-	return &Recorder{store: store, keep: keep, log: log, live: map[dialer.CallID]*track{}}
+	r := &Recorder{store: store, keep: keep, log: log, seed: maphash.MakeSeed()}
+	for i := range r.shards {
+		r.shards[i].live = map[dialer.CallID]*track{}
+	}
+	return r
 }
 
-// Hear takes one message. It never blocks, and takes only what belongs to a call.
+// Hear takes one message, and waits for nothing but a few microseconds of others
+// that look at the same calls. It takes only what belongs to a call.
 func (r *Recorder) Hear(m telephony.SIPMessage) {
 	h := look(m.Data)
 	if h.call == "" {
@@ -98,34 +121,32 @@ func (r *Recorder) Hear(m telephony.SIPMessage) {
 	if m.Sent && h.method == "INVITE" && h.status == 0 {
 		station = telephony.CalledStation(m.Data)
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	t := r.live[h.call]
-	if r.bytes+len(m.Data) > mostMemory {
-		r.lost++
+	s := r.shard(h.call)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.live[h.call]
+	if r.bytes.Load()+int64(len(m.Data)) > mostMemory {
+		r.lost.Add(1)
 		if t != nil {
 			t.leftOut++
 		}
 		return
 	}
 	if t == nil {
-		if !m.Sent && r.unasked >= mostUnasked {
-			r.lost++
+		if !m.Sent && r.unasked.Add(1) > mostUnasked {
+			r.unasked.Add(-1)
+			r.lost.Add(1)
 			return
 		}
-		t = &track{unasked: !m.Sent}
-		if t.unasked {
-			r.unasked++
-			t.done = true
-		}
-		r.live[h.call] = t
+		t = &track{unasked: !m.Sent, done: !m.Sent}
+		s.live[h.call] = t
 	}
 	t.follow(h)
 	t.last = m.At
 	if station != "" {
 		t.station = station
 	}
-	r.bytes += t.add(m)
+	r.bytes.Add(int64(t.add(m)))
 }
 
 // follow sees whether the call is over.
@@ -198,7 +219,7 @@ func look(data []byte) (h heading) {
 // Of returns the ladder of a call, up or over; there are no messages when
 // nothing is kept of it. Secrets are masked.
 func (r *Recorder) Of(ctx context.Context, call dialer.CallID) (telephony.Ladder, error) {
-	parts := r.inMemory(func(of dialer.CallID, _ string) bool { return of == call })
+	parts := r.inMemory([]*shard{r.shard(call)}, func(of dialer.CallID, _ string) bool { return of == call })
 	stored, err := r.store.Ladders(ctx, call)
 	if err != nil && len(parts) == 0 {
 		return telephony.Ladder{}, err
@@ -214,7 +235,11 @@ func (r *Recorder) OfStation(ctx context.Context, station string, limit int) ([]
 	for _, p := range stored {
 		long[p.Call] = true
 	}
-	parts := r.inMemory(func(call dialer.CallID, of string) bool { return of == station || long[call] })
+	all := make([]*shard, shards)
+	for i := range all {
+		all[i] = &r.shards[i]
+	}
+	parts := r.inMemory(all, func(call dialer.CallID, of string) bool { return of == station || long[call] })
 	if err != nil && len(parts) == 0 {
 		return nil, err
 	}
@@ -245,17 +270,21 @@ func once(parts []telephony.Ladder) []telephony.Ladder {
 	})
 }
 
-func (r *Recorder) inMemory(wanted func(call dialer.CallID, station string) bool) (found []telephony.Ladder) {
+func (r *Recorder) inMemory(in []*shard, wanted func(call dialer.CallID, station string) bool) (found []telephony.Ladder) {
 	r.mu.Lock()
 	for _, l := range r.over {
 		if wanted(l.Call, l.Station) {
 			found = append(found, l)
 		}
 	}
-	for call, t := range r.live {
-		if wanted(call, t.station) {
-			found = append(found, t.ladder(call))
+	for _, s := range in {
+		s.mu.Lock()
+		for call, t := range s.live {
+			if wanted(call, t.station) {
+				found = append(found, t.ladder(call))
+			}
 		}
+		s.mu.Unlock()
 	}
 	r.mu.Unlock()
 	for i := range found {
@@ -286,5 +315,12 @@ type Stats struct {
 func (r *Recorder) Stats() Stats {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return Stats{Live: len(r.live), Waiting: len(r.over), Bytes: r.bytes, Lost: r.lost}
+	stats := Stats{Waiting: len(r.over), Bytes: int(r.bytes.Load()), Lost: r.lost.Load()}
+	for i := range r.shards {
+		s := &r.shards[i]
+		s.mu.Lock()
+		stats.Live += len(s.live)
+		s.mu.Unlock()
+	}
+	return stats
 }

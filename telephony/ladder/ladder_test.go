@@ -366,3 +366,48 @@ func BenchmarkHear(b *testing.B) {
 		r.Hear(m)
 	}
 }
+
+// BenchmarkHearDuringSweep is how long the readers of SIP wait while 10,000 calls
+// end at once and their ladders are taken out.
+func BenchmarkHearDuringSweep(b *testing.B) {
+	r := New(&store{Store: memstore.New()}, time.Hour, slog.New(slog.DiscardHandler))
+	fill := func() {
+		for range 10_000 {
+			id := dialer.NewCallID()
+			for _, m := range []string{"> INVITE", "< 180 INVITE", "< 486 INVITE", "> ACK"} {
+				r.Hear(message(id, m))
+			}
+		}
+	}
+	m := message(dialer.NewCallID(), "< 200 INVITE")
+	var longest, total time.Duration
+	heard := 0
+	for b.Loop() {
+		b.StopTimer()
+		fill()
+		b.StartTimer()
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			r.sweep(time.Now().Add(linger), false)
+		}()
+		for over := false; !over; heard++ {
+			select {
+			case <-done:
+				over = true
+			default:
+			}
+			at := time.Now()
+			r.Hear(m)
+			took := time.Since(at)
+			longest, total = max(longest, took), total+took
+		}
+		b.StopTimer()
+		r.sweep(time.Now(), true)
+		r.over = nil
+		r.bytes.Store(0)
+		b.StartTimer()
+	}
+	b.ReportMetric(float64(longest.Microseconds()), "max-µs")
+	b.ReportMetric(float64(total.Nanoseconds())/float64(heard), "ns/Hear")
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"dialer"
 	"dialer/telephony"
 )
 
@@ -53,16 +54,13 @@ func (r *Recorder) Run(ctx context.Context) error {
 func (r *Recorder) sweep(now time.Time, all bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for call, t := range r.live {
-		idle := now.Sub(t.last)
-		if !all && idle < quiet && !(t.done && idle >= linger) {
-			continue
+	for i := range r.shards {
+		for call, t := range r.shards[i].take(now, all) {
+			if t.unasked {
+				r.unasked.Add(-1)
+			}
+			r.over = append(r.over, t.ladder(call))
 		}
-		delete(r.live, call)
-		if t.unasked {
-			r.unasked--
-		}
-		r.over = append(r.over, t.ladder(call))
 	}
 	// Half of the memory is for calls that are up.
 	waiting, drop := 0, 0
@@ -72,10 +70,25 @@ func (r *Recorder) sweep(now time.Time, all bool) {
 	for ; waiting > mostMemory/2; drop++ {
 		n := size(r.over[drop])
 		waiting -= n
-		r.bytes -= n
-		r.lost++
+		r.bytes.Add(int64(-n))
+		r.lost.Add(1)
 	}
 	r.over = append(r.over[:0:0], r.over[drop:]...)
+}
+
+// take takes the tracks that are over out of a shard: they are nobody else's then.
+func (s *shard) take(now time.Time, all bool) map[dialer.CallID]*track {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	over := map[dialer.CallID]*track{}
+	for call, t := range s.live {
+		idle := now.Sub(t.last)
+		if all || idle >= quiet || t.done && idle >= linger {
+			delete(s.live, call)
+			over[call] = t
+		}
+	}
+	return over
 }
 
 func size(l telephony.Ladder) (n int) {
@@ -106,7 +119,7 @@ func (r *Recorder) save(ctx context.Context) error {
 		}
 		r.mu.Lock()
 		for _, l := range batch {
-			r.bytes -= size(l)
+			r.bytes.Add(int64(-size(l)))
 		}
 		r.over = r.over[len(batch):] // only Run takes away
 		r.mu.Unlock()
