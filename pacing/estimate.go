@@ -172,6 +172,9 @@ func (e *Estimator) build(s *Snapshot) *Laws {
 		return l
 	}
 	e.suppliedAt, e.suppliedOf = s.Now, e.Talk.N
+	if e.Talk.sound() {
+		l.talkSeen = e.Talk.N
+	}
 	if e.Leaves.sound() {
 		l.Leaving = (e.Leaves.Yes + 0.1) / (e.Leaves.N + 5)
 	}

@@ -20,6 +20,7 @@ type Laws struct {
 	Leaving float64
 
 	liveSeen float64 // live answers behind the figures, faded
+	talkSeen float64 // talks likewise
 	ring     ringLaw
 	// ringBy[age][k] is the chance that an attempt is answered by a person
 	// within k+1 steps; talkBy[bin][k] and wrapBy[bin][k] that an agent is free
@@ -58,7 +59,9 @@ func (l *Laws) supplies(talk, wrap spanLaw) {
 	bins := len(spanEdges) - 1
 	l.talkBy, l.wrapBy = l.rows(bins), l.rows(bins)
 	n := len(l.talkBy[0])
-	stays := 1 - l.Leaving
+	// Until talks have ended, how long they last is a belief: agents who are
+	// busy are counted on by and by.
+	stays := (1 - l.Leaving) * l.talkSeen / (l.talkSeen + 4)
 	horizon := func(k int) float64 { return (float64(k)+0.5)*step + graceTime }
 	talks, wraps := talk.seconds(), wrap.seconds()
 	over := func(by []float64, x int) float64 { return by[min(x, len(by)-1)] }

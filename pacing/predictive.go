@@ -5,7 +5,8 @@ import (
 	"math"
 )
 
-// leastDialed is the number of finished attempts below which nothing is known.
+// leastDialed is the number of finished attempts below which nothing is known; a
+// larger team waits until its first calls, one an agent, have run their course.
 const leastDialed = 25
 
 // predictive dials the next call while the loss that it is expected to cause, per
@@ -18,7 +19,7 @@ func (p *pacer) predictive(s *Snapshot) Decision {
 		return d
 	}
 	safe := oneToOne(s)
-	if need := min(leastDialed, 3*s.agents()); s.Laws.Dialed < need {
+	if need := max(min(leastDialed, 3*s.agents()), s.agents()); s.Laws.Dialed < need {
 		safe.Limit = LimitWarmUp
 		safe.Reason += fmt.Sprintf(" (%d attempts have ended, %d are needed to predict)", s.Laws.Dialed, need)
 		return safe
