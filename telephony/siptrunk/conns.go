@@ -54,7 +54,7 @@ type route struct {
 type tlsPeer struct{ ca, name string }
 
 // A tally counts accepted connections.
-type tally struct{ open, waiting int } // waiting: of them, those that have said nothing good yet
+type tally struct{ open, waiting int } // waiting: of them, those that no known host and no phone has made its own
 
 // A dialing is a connection that is being made, and then what came of it.
 type dialing struct {
@@ -67,7 +67,7 @@ type dialing struct {
 const (
 	maxConns    = 2048 // accepted; strangers get half of them
 	hostConns   = 256  // accepted from one host
-	maxWaiting  = 256  // accepted from strangers who have said nothing good yet
+	maxWaiting  = 256  // accepted from strangers who have not registered
 	hostWaiting = 32   // the same from one host
 	dialWait    = 5 * time.Second
 )
@@ -212,6 +212,7 @@ func (c *conns) admit(conn net.Conn, t telephony.Transport) (s *stream, why stri
 		conn = tls.Server(conn, c.certs.server())
 	}
 	s = newStream(c, conn, t)
+	s.waiting = true
 	c.open[s] = struct{}{}
 	c.count(from.Addr(), 1, 1)
 	return s, ""
@@ -245,7 +246,6 @@ func (c *conns) greet(s *stream) {
 		}
 	}
 	c.mu.Lock()
-	c.count(s.from.addr.Addr(), 0, -1)
 	if err == nil && !c.closed {
 		c.peers[route{s.from.transport, s.from.addr}] = s
 	}
@@ -269,6 +269,17 @@ func (c *conns) insecure(r route, why error) {
 	c.mu.Unlock()
 	if tell {
 		c.e.log.Warn("no TLS with a peer", "peer", r.addr.String(), "err", why)
+	}
+}
+
+// trust takes a connection from the strangers': its host is known, or a phone has
+// registered over it.
+func (c *conns) trust(s *stream) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s.waiting {
+		s.waiting = false
+		c.count(s.from.addr.Addr(), 0, -1)
 	}
 }
 
@@ -429,7 +440,11 @@ func (c *conns) forget(s *stream) {
 		delete(c.peers, r)
 	}
 	if !s.dialled {
-		c.count(s.from.addr.Addr(), -1, 0)
+		waiting := 0
+		if s.waiting {
+			s.waiting, waiting = false, 1
+		}
+		c.count(s.from.addr.Addr(), -1, -waiting)
 	}
 }
 

@@ -39,6 +39,7 @@ type Leg struct {
 	offering  bool      // our own re-INVITE or UPDATE is in flight
 	answering *answer   // the re-INVITE whose ACK is awaited
 	transfer  *transfer // our REFER that is not decided
+	probed    time.Time // when a held far end was last asked whether it is there
 	ended     bool
 	leave     []func() // take the far end off the list of known hosts
 }
@@ -137,6 +138,7 @@ func (l *Leg) check(now time.Time) {
 		l.end(telephony.Caller, telephony.CauseNormal, 0, "the longest call was reached", true)
 	default:
 		l.keepSession(now)
+		l.keepHeld(now)
 	}
 }
 

@@ -237,6 +237,9 @@ func (r *registrar) register(ctx context.Context, req *sip.Request, by origin) {
 		return
 	}
 	r.used(cred)
+	if by.stream != nil && r.e.sock.peers.known(from.Addr()) {
+		r.e.conns.trust(by.stream)
+	}
 	headers := []sip.Header{sip.NewHeader("Date", time.Now().UTC().Format("Mon, 02 Jan 2006 15:04:05 GMT"))}
 	if now, ok := r.lookup(aor, time.Now()); ok {
 		left := int(time.Until(now.Expires).Round(time.Second) / time.Second)

@@ -192,3 +192,38 @@ func TestSessionTimerDue(t *testing.T) {
 		}
 	}
 }
+
+// A leg that is on hold, by either side, and has no session timer is asked for
+// now and then: its BYE may have been lost, and no RTP is missed.
+func TestHeldLegIsAskedFor(t *testing.T) {
+	for name, hold := range map[string]func(c *upCall){
+		"by them": func(c *upCall) {
+			c.p.request("UPDATE", c.invite, "a1", 1, sdp(c.rtp.port(), "a=sendonly"), sdpType)
+			c.p.expect("200")
+		},
+		"by us": func(c *upCall) {
+			done := asked(func() error { return c.leg.Hold(t.Context(), true) })
+			c.p.reply(c.p.expect("INVITE"), reply{status: "200 OK", body: sdp(c.rtp.port(), "a=recvonly")})
+			if err := awaitErr(t, done); err != nil {
+				t.Error(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := up(t, nil)
+			hold(c)
+			now := time.Now()
+			c.leg.check(now)
+			c.leg.check(now.Add(probeEvery + time.Second))
+			c.p.reply(c.p.expect("OPTIONS"), reply{status: "405 Method Not Allowed"})
+			c.leg.check(now.Add(2*probeEvery + 2*time.Second))
+			c.p.reply(c.p.expect("OPTIONS"), reply{status: "481 Call/Transaction Does Not Exist"})
+			c.p.ok(c.p.expect("BYE"))
+			awaitDone(t, c.leg)
+			if info := c.leg.Info(); info.EndedBy != telephony.Network || info.Cause != telephony.CauseUnreachable {
+				t.Errorf("wrong end %+v", info)
+			}
+		})
+	}
+}

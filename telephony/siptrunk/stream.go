@@ -29,7 +29,9 @@ type stream struct {
 	in    *bufio.Reader
 	buf   []byte
 	first []byte    // a message that was read before sipgo had the connection
-	heard time.Time // when the last whole message came, or the connection
+	heard time.Time // when the last whole message of a known host came, or the connection
+
+	waiting bool // a stranger's that nobody has registered over; guarded by conns.mu
 
 	served chan struct{} // closed once sipgo reads, and so has the connection in its pool
 	serve  sync.Once
@@ -40,7 +42,7 @@ type stream struct {
 
 // Limits of a stream.
 const (
-	messageWait = 15 * time.Second // for the rest of a message, and for the first one of a stranger
+	messageWait = 15 * time.Second // for the rest of a message, and for a stranger to register
 	writeWait   = 5 * time.Second
 )
 
@@ -135,9 +137,12 @@ func (s *stream) next() (data []byte, r ruling, err error) {
 	if data, err = s.frame(); err != nil {
 		return nil, refused, err
 	}
-	s.heard = time.Now()
-	g := s.conns.guard
-	if data, r = g.admit(data, s.from); r == refused && !s.known() {
+	data, r = s.conns.guard.admit(data, s.from)
+	switch known := s.known(); {
+	case known:
+		s.heard = time.Now()
+		s.conns.trust(s)
+	case r == refused:
 		return nil, r, errStranger
 	}
 	return data, r, nil

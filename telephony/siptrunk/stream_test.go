@@ -759,3 +759,52 @@ func (c *cutConn) LocalAddr() net.Addr              { return &net.TCPAddr{} }
 func (c *cutConn) RemoteAddr() net.Addr             { return &net.TCPAddr{} }
 func (c *cutConn) SetReadDeadline(time.Time) error  { return nil }
 func (c *cutConn) SetWriteDeadline(time.Time) error { return nil }
+
+// TestRefusedPhonesKeepNoConnections: who only ever gets 401 is a stranger, who
+// has few connections and not for long; who registers keeps his.
+func TestRefusedPhonesKeepNoConnections(t *testing.T) {
+	e := newEndpoint(t, func(c *Config) { withPhones(c); c.TCP = true })
+	e.conns.messageWait = time.Second
+	runEndpoint(t, e)
+	text := func(n int) string {
+		return fmt.Sprintf("REGISTER sip:dialer SIP/2.0\r\nVia: SIP/2.0/TCP 127.0.0.99:9;branch=z9hG4bK%d%s;rport\r\nFrom: <sip:7@dialer>;tag=f\r\n"+
+			"To: <sip:7@dialer>\r\nCall-ID: x%d\r\nCSeq: 1 REGISTER\r\nContent-Length: 0\r\n\r\n", n, newTag(), n)
+	}
+	var conns []net.Conn
+	for n := range hostWaiting {
+		conn := openStream(t, "127.0.0.99", e.Addr(), nil)
+		if _, err := io.WriteString(conn, text(n)); err != nil {
+			t.Fatal(err)
+		}
+		_ = conn.SetReadDeadline(time.Now().Add(patience))
+		if n, err := conn.Read(make([]byte, 4096)); err != nil || n == 0 {
+			t.Fatalf("no answer: %v", err)
+		}
+		conns = append(conns, conn)
+	}
+	began := time.Now()
+	if got := untilEnd(openStream(t, "127.0.0.99", e.Addr(), nil)); len(got) > 0 || time.Since(began) > 500*time.Millisecond {
+		t.Errorf("one more than a host may have is open: %q after %s", got, time.Since(began))
+	}
+	stop := make(chan struct{})
+	var asking sync.WaitGroup
+	asking.Go(func() { // a REGISTER now and then does not help
+		tick := time.NewTicker(200 * time.Millisecond)
+		defer tick.Stop()
+		for n := 1000; ; n++ {
+			select {
+			case <-stop:
+				return
+			case <-tick.C:
+				_, _ = io.WriteString(conns[0], text(n))
+			}
+		}
+	})
+	for _, conn := range conns {
+		if got := untilEnd(conn); string(got) == "STILL OPEN" {
+			t.Error("a stranger's connection stays")
+		}
+	}
+	close(stop)
+	asking.Wait()
+}
