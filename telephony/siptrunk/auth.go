@@ -11,6 +11,8 @@ import (
 	"github.com/icholy/digest"
 )
 
+var errPassword = errors.New("the peer refused the password")
+
 func isChallenge(res *sip.Response) bool { return res.StatusCode == 401 || res.StatusCode == 407 }
 
 // A challenge is a digest challenge that we can answer (RFC 7616), and the
@@ -80,7 +82,7 @@ func authorize(p peer, req *sip.Request, res *sip.Response) error {
 	if before := req.GetHeader(best.answer); before != nil && !best.Stale {
 		// Asked again: only a fresh nonce for a stale one is worth an answer.
 		if old, err := digest.ParseCredentials(before.Value()); err == nil && old.Nonce != "" {
-			return errors.New("the peer refused the password")
+			return errPassword
 		}
 	}
 	return best.sign(p, req)

@@ -15,9 +15,10 @@ import (
 // in order. It is used by Dial's goroutine and, while that one waits for a call,
 // by the call's.
 type placing struct {
-	e   *Endpoint
-	ctx context.Context
-	inv telephony.Invite
+	e     *Endpoint
+	ctx   context.Context
+	inv   telephony.Invite
+	watch *trial // nil but for a test call
 
 	trunks  []dialer.TrunkID // not yet looked at
 	line    *line
@@ -63,10 +64,15 @@ type turn struct {
 // that nobody heard, 40 s after a CANCEL), so that its result is complete and
 // the caller does not take a number for free that may still ring.
 func (e *Endpoint) Dial(ctx context.Context, inv telephony.Invite) (telephony.Leg, error) {
+	return e.dial(ctx, nil, inv)
+}
+
+// dial is Dial; watch, which may be nil, is told what happens.
+func (e *Endpoint) dial(ctx context.Context, watch *trial, inv telephony.Invite) (telephony.Leg, error) {
 	if why := refuse(inv); why != "" {
 		return nil, notSent("%s", why)
 	}
-	d := &placing{e: e, ctx: ctx, inv: inv, trunks: trunksOf(inv)}
+	d := &placing{e: e, ctx: ctx, inv: inv, watch: watch, trunks: trunksOf(inv)}
 	defer d.leave()
 	defer d.release()
 	var last *telephony.DialError
@@ -226,11 +232,12 @@ func (d *placing) place(t *turn, last *telephony.DialError) (*Leg, *telephony.Di
 	before := len(d.tries)
 	if before > 0 {
 		d.tries[before-1].Why = why(last)
+		d.watch.step("%s was given up: %s", d.tries[before-1].Peer, why(last))
 	}
 	d.tries = append(d.tries, telephony.Try{Trunk: t.cfg.ID, Peer: t.target.String(), At: now})
 	leg, failed := d.e.place(d.ctx, t.peer, d.inv, func(c *call) {
 		c.line, c.target, c.slot = t.line, t.target, t.slot
-		c.follow = d
+		c.follow, c.watch = d, d.watch
 	})
 	try := &d.tries[len(d.tries)-1]
 	switch {

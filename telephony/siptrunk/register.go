@@ -208,6 +208,8 @@ func (e *Endpoint) bind(ctx context.Context, l *line, cfg telephony.Trunk, t tar
 				return 0, 0, errors.New("the registrar took the REGISTER for no time at all")
 			}
 			return granted, 0, nil
+		case res.StatusCode == 405:
+			return 0, int(retryAfter(res) / time.Second), fmt.Errorf("REGISTER was refused with 405 %s; set the trunk's register to false", plain(res.Reason, 64))
 		default:
 			return 0, int(retryAfter(res) / time.Second), fmt.Errorf("REGISTER was refused with %d %s", res.StatusCode, plain(res.Reason, 64))
 		}

@@ -33,6 +33,9 @@ const (
 // it did.
 func (c *call) retry(ctx context.Context, res *sip.Response) bool {
 	next, err := c.again(res)
+	if isChallenge(res) && (next != nil || err != nil) {
+		c.watch.challenged(res.StatusCode, err)
+	}
 	if err != nil {
 		c.log.Warn("the call is not tried again", "status", res.StatusCode, "err", err)
 	}

@@ -20,16 +20,59 @@ var _ telephony.TrunkTester = (*Endpoint)(nil)
 type trial struct {
 	begun time.Time
 
-	mu     sync.Mutex
-	report telephony.TestReport
+	mu       sync.Mutex
+	report   telephony.TestReport
+	lost     string // the connection that was lost during the call
+	deserted bool   // CANCEL was not answered
+	unsigned error  // why a challenge was not answered
 }
 
+// step tells what happened. All of a trial's methods may be called with a nil
+// one: most calls are no test.
 func (t *trial) step(format string, args ...any) {
+	if t == nil {
+		return
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.report.Steps = append(t.report.Steps, telephony.TestStep{
 		AfterMS: time.Since(t.begun).Milliseconds(), What: fmt.Sprintf(format, args...),
 	})
+}
+
+// disconnected tells that a call's connection is gone.
+func (t *trial) disconnected(at target) {
+	if t == nil {
+		return
+	}
+	t.step("%s connection to %s lost", upper(at.transport), at.addr)
+	t.mu.Lock()
+	t.lost = at.String()
+	t.mu.Unlock()
+}
+
+// unanswered tells that CANCEL was not answered.
+func (t *trial) unanswered() {
+	if t == nil {
+		return
+	}
+	t.mu.Lock()
+	t.deserted = true
+	t.mu.Unlock()
+}
+
+// challenged tells of a 401 or 407, and why it is not answered.
+func (t *trial) challenged(status int, err error) {
+	switch {
+	case t == nil:
+	case err == nil:
+		t.step("%d: the peer asks for the password; sent", status)
+	default:
+		t.step("%d: the peer asks for the password; not sent: %s", status, err)
+		t.mu.Lock()
+		t.unsigned = err
+		t.mu.Unlock()
+	}
 }
 
 // TestCall places a call over one trunk and tells what happened.
@@ -63,7 +106,7 @@ func (e *Endpoint) testCall(ctx context.Context, call telephony.TestCall, t *tri
 		r.Advice = "Correct the trunk's address, or the DNS server that this machine asks."
 		return
 	}
-	leg, err := e.Dial(ctx, telephony.Invite{
+	leg, err := e.dial(ctx, t, telephony.Invite{
 		Call: call.Call, To: call.To, From: call.From, Trunk: call.Trunk, RingTimeout: testRing,
 		OnAdmitted: func() { t.step("a channel was free: calling") },
 		OnProgress: func(p telephony.Progress) {
@@ -81,20 +124,10 @@ func (e *Endpoint) testCall(ctx context.Context, call telephony.TestCall, t *tri
 		r.Advice = adviceOnMedia(cfg, r)
 	case errors.As(err, &failed):
 		r.Cause, r.Status, r.Tries = failed.Cause, failed.SIPStatus, append(r.Tries, failed.Tries...)
-		t.tried(failed.Tries)
 		t.step("not answered: %s", why(failed))
-		r.Advice = adviceOn(cfg, failed)
+		r.Advice = t.adviceOn(cfg, failed)
 	default:
 		t.step("%s", err)
-	}
-}
-
-// tried tells of the peers that were followed by another.
-func (t *trial) tried(tries []telephony.Try) {
-	for _, try := range tries {
-		if try.Why != "" {
-			t.step("%s was given up: %s", try.Peer, try.Why)
-		}
 	}
 }
 
@@ -103,7 +136,6 @@ func (e *Endpoint) testTalk(ctx context.Context, call telephony.TestCall, leg te
 	r := &t.report
 	info := leg.Info()
 	r.Answered, r.Status, r.Tries = true, 200, append(r.Tries, info.Tries...)
-	t.tried(info.Tries)
 	t.step("answered by %s; %s", info.Tries[len(info.Tries)-1].Peer, agreed(info.Media))
 	silence := telephony.Clip{Name: "silence", Samples: make([]int16, call.Talk*8000/time.Second)}
 	played, err := telephony.Play(ctx, leg, silence)
@@ -148,6 +180,24 @@ func (l *line) condition(t target, now time.Time) string {
 		return "it answers OPTIONS"
 	}
 	return "nothing bad is known of it"
+}
+
+// adviceOn is one sentence on what to do, by what was seen of the call.
+func (t *trial) adviceOn(cfg telephony.Trunk, err *telephony.DialError) string {
+	t.mu.Lock()
+	lost, deserted, unsigned := t.lost, t.deserted, t.unsigned
+	t.mu.Unlock()
+	switch {
+	case deserted && lost != "":
+		return "The peer vanished during the call: the connection to " + lost + " was lost and CANCEL was not answered. Look at the peer and the network on the way; the number may still ring."
+	case deserted:
+		return "The peer vanished during the call: it answered the INVITE and then no CANCEL. Look at the peer and the network on the way; the number may still ring."
+	case lost != "" && err.SIPStatus == 0 && err.Cause == telephony.CauseUnreachable:
+		return "The peer at " + lost + " closed the connection instead of answering: check the trunk's transport and port, and that the carrier knows this machine's address."
+	case unsigned != nil && (err.SIPStatus == 401 || err.SIPStatus == 407) && cfg.Username != "" && !errors.Is(unsigned, errPassword):
+		return "The password was not sent: " + unsigned.Error() + ". Correct the trunk's realm, or ask the carrier."
+	}
+	return adviceOn(cfg, err)
 }
 
 // adviceOn is one sentence on what to do about a call that was not answered.

@@ -1,6 +1,7 @@
 package siptrunk
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
@@ -52,7 +53,7 @@ func TestTestCall(t *testing.T) {
 		t.Errorf("targets %v", r.Targets)
 	}
 	at, last := 0, int64(0)
-	for _, want := range []string{" is at ", " is at ", "a channel was free", "180", "was given up: 500 Server Error", "answered by udp:" + b.addr().String(), "hanging up after 0.2 s", "heard "} {
+	for _, want := range []string{" is at ", " is at ", "a channel was free", "was given up: 500 Server Error", "180", "answered by udp:" + b.addr().String(), "hanging up after 0.2 s", "heard "} {
 		if at == len(r.Steps) || !strings.Contains(r.Steps[at].What, want) || r.Steps[at].AfterMS < last {
 			t.Fatalf("step %d is not %q: %+v", at, want, r.Steps)
 		}
@@ -91,4 +92,73 @@ func TestTestCall(t *testing.T) {
 	if r := e.TestCall(t.Context(), call); r.Cause != telephony.CauseNotSent || !strings.Contains(r.Advice, "disabled") {
 		t.Errorf("disabled: %+v", r)
 	}
+}
+
+// TestTestCallLosesItsPeer: a peer that goes away after its 183 does not work.
+func TestTestCallLosesItsPeer(t *testing.T) {
+	t.Parallel()
+	p := newStreamPeer(t, nil)
+	tr := testTrunk(p)
+	tr.Transport = telephony.TCP
+	e := newEndpoint(t, nil, tr)
+	e.finalWait = 100 * time.Millisecond
+	runEndpoint(t, e)
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	done := make(chan telephony.TestReport, 1)
+	go func() {
+		done <- e.TestCall(ctx, telephony.TestCall{Call: dialer.NewCallID(), Trunk: "trk_test", To: "+4930123456", From: "+4940987654"})
+	}()
+	p.reply(p.expect("INVITE"), reply{status: "183 Session Progress", tag: "x"})
+	p.on.Close()
+	p.on.drop()
+	time.AfterFunc(300*time.Millisecond, stop) // whoever asked gives up; it would ring out else
+	r := <-done
+	steps := ""
+	for _, s := range r.Steps {
+		steps += s.What + "\n"
+	}
+	if !strings.Contains(steps, "TCP connection to "+p.addr().String()+" lost") || !strings.HasPrefix(r.Advice, "The peer vanished") {
+		t.Errorf("report %+v", r)
+	}
+}
+
+// TestTestCallNamesBothRealms: a password that was not sent was not refused.
+func TestTestCallNamesBothRealms(t *testing.T) {
+	t.Parallel()
+	p := newRawPeer(t)
+	tr := testTrunk(p)
+	tr.Username, tr.Password, tr.Realm = "us", "secret", "other.example"
+	e := startEndpoint(t, nil, tr)
+	done := make(chan telephony.TestReport, 1)
+	go func() {
+		done <- e.TestCall(t.Context(), telephony.TestCall{Call: dialer.NewCallID(), Trunk: "trk_test", To: "+4930123456", From: "+4940987654"})
+	}()
+	p.reply(p.expect("INVITE"), reply{status: "407 Proxy Authentication Required", tag: "x", headers: []string{challengeFor("carrier.example")}})
+	r := <-done
+	for _, realm := range []string{"carrier.example", "other.example"} {
+		if !strings.Contains(r.Advice, realm) {
+			t.Errorf("%s is not named: %+v", realm, r)
+		}
+	}
+	if !strings.Contains(r.Steps[2].What, "407: the peer asks for the password; not sent") {
+		t.Errorf("steps %+v", r.Steps)
+	}
+}
+
+// TestTestCallOfASilentPeer ends when the peer is given up: nobody waits for the
+// peer's final word.
+func TestTestCallOfASilentPeer(t *testing.T) {
+	t.Parallel()
+	p := newRawPeer(t)
+	e := startEndpoint(t, func(c *Config) { c.NoResponse = 200 * time.Millisecond }, testTrunk(p))
+	began := time.Now()
+	r := e.TestCall(t.Context(), telephony.TestCall{Call: dialer.NewCallID(), Trunk: "trk_test", To: "+4930123456", From: "+4940987654"})
+	if took := time.Since(began); took > patience || r.Cause != telephony.CauseUnreachable || !strings.HasPrefix(r.Advice, "The peer does not answer") {
+		t.Errorf("after %s: %+v", took, r)
+	}
+	m := p.expect("INVITE")
+	p.reply(m, reply{status: "180 Ringing", tag: "x"}) // its late word is still answered
+	p.ok(p.expect("CANCEL"))
+	p.reply(m, reply{status: "487 Request Terminated", tag: "x"})
 }
