@@ -12,6 +12,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -53,6 +54,8 @@ type Config struct {
 	Trunks func() map[dialer.TrunkID]telephony.Capacity
 	// Peers tells how each address of a trunk is now; nil tells of none.
 	Peers func(dialer.TrunkID) []telephony.PeerState
+	// Draining is closed when no calls are placed any more; nil never is.
+	Draining <-chan struct{}
 	// Tester places test calls; nil places none.
 	Tester telephony.TrunkTester
 	// Checks are asked by /readyz, by name; nil is ready.
@@ -81,7 +84,8 @@ type Server struct {
 	trunksNow  func() map[dialer.TrunkID]telephony.Capacity
 	peersNow   func(dialer.TrunkID) []telephony.PeerState
 	tester     telephony.TrunkTester
-	testing    chan struct{} // capacity 1: the test call under way
+	testing    atomic.Pointer[string] // the name of the trunk that a test call is under way over
+	draining   <-chan struct{}
 	checks     map[string]func(context.Context) error
 	realm      string
 	origins    []string
@@ -144,7 +148,7 @@ func build(cfg Config) (*Server, error) {
 	closing, stop := context.WithCancel(context.Background())
 	s := &Server{
 		store: cfg.Store, events: cfg.Events, scheduler: cfg.Scheduler, agents: cfg.Agents,
-		recordings: cfg.Recordings, ladders: cfg.Ladders, trunksNow: cfg.Trunks, peersNow: cfg.Peers, tester: cfg.Tester, testing: make(chan struct{}, 1),
+		recordings: cfg.Recordings, ladders: cfg.Ladders, trunksNow: cfg.Trunks, peersNow: cfg.Peers, tester: cfg.Tester, draining: cfg.Draining,
 		checks: cfg.Checks, realm: cfg.SIPRealm, origins: cfg.Origins,
 		version: cfg.Version, log: cfg.Log, now: cfg.Now,
 		cursors: cursors{key}, limiter: newLimiter(cfg.RateLimit), strangers: newLimiter(wrongKeys), gate: g, sessions: newSessions(),

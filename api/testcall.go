@@ -69,11 +69,18 @@ func (s *Server) testTrunk(ctx context.Context, in *struct {
 		return nil, err
 	}
 	select {
-	case s.testing <- struct{}{}:
-		defer func() { <-s.testing }()
+	case <-s.draining:
+		return nil, dialer.Errorf(dialer.Unavailable, "the server is draining: it places no calls any more")
 	default:
-		return nil, dialer.Errorf(dialer.Conflict, "another test call is under way: try again when it is over")
 	}
+	if !s.testing.CompareAndSwap(nil, &t.Name) {
+		other := t.Name
+		if name := s.testing.Load(); name != nil {
+			other = *name
+		}
+		return nil, dialer.Errorf(dialer.Conflict, "another test call is under way over trunk %q: try again when it is over", other)
+	}
+	defer s.testing.Store(nil)
 	seconds := in.Body.Seconds
 	if seconds == 0 {
 		seconds = 5

@@ -31,9 +31,10 @@ func (t *tester) TestCall(ctx context.Context, c telephony.TestCall) telephony.T
 // TestTestCall: an admin's test call is placed when it may be, and only then.
 func TestTestCall(t *testing.T) {
 	now := time.Date(2026, 11, 24, 17, 0, 0, 0, time.UTC) // noon on a Tuesday in Washington
+	draining := make(chan struct{})
 	calls := &tester{asked: make(chan telephony.TestCall, 10)}
 	h := open(t, func(c *Config) {
-		c.Tester = calls
+		c.Tester, c.Draining = calls, draining
 		c.Now = func() time.Time { return now }
 	})
 	made := into[TrunkView](h, h.want(201, dialer.RoleAdmin, http.MethodPost, "/v1/trunks",
@@ -86,8 +87,12 @@ func TestTestCall(t *testing.T) {
 		h.do(dialer.RoleAdmin, http.MethodPost, path, body)
 	}()
 	<-calls.asked
-	none(409, dialer.RoleAdmin, body, "under way")
+	none(409, dialer.RoleAdmin, body, `over trunk`)
 	close(calls.wait)
 	<-first
 	h.want(200, dialer.RoleAdmin, http.MethodPost, path, body)
+	<-calls.asked
+
+	close(draining)
+	none(503, dialer.RoleAdmin, body, "draining")
 }

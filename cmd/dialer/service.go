@@ -211,7 +211,7 @@ func (s *service) openAPI() error {
 	}
 	var err error
 	s.api, err = api.New(api.Config{
-		Ladders: ladders, Trunks: s.capacities, Peers: s.sip.Peers, Tester: s.sip,
+		Ladders: ladders, Trunks: s.capacities, Peers: s.sip.Peers, Tester: s.sip, Draining: s.draining,
 		Store: s.db.DB, Events: s.db, Scheduler: schedulerOf{s.scheduler, s.Wake}, Agents: s.registry,
 		Recordings: os.DirFS(s.cfg.recordings()), SIPRealm: s.cfg.SIP.Realm, Origins: hosts(s.cfg.HTTP.Origins),
 		Version: version(), Log: s.log,
