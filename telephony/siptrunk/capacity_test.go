@@ -34,7 +34,7 @@ func TestDeadPort(t *testing.T) {
 		dial(t, t.Context(), e, invite()), dial(t, t.Context(), e, invite()), dial(t, t.Context(), e, invite()),
 	}
 	first := p.expect("INVITE")
-	if c := awaitUp(false); !strings.HasPrefix(c.Why, "no answer from "+p.addr().String()+": 3 calls in a row; next try in ") {
+	if c := awaitUp(false); !strings.HasPrefix(c.Why, "no answer from "+p.addr().String()+": 3 calls in a row, nor ever before; next try in ") {
 		t.Errorf("why %q", c.Why)
 	}
 	if err := dial(t, t.Context(), e, invite()).failed(); err.Cause != telephony.CauseNotSent {
