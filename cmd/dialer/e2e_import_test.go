@@ -128,7 +128,6 @@ func TestE2EImport(t *testing.T) {
 		}
 	})
 	t.Run("files of others", func(t *testing.T) {
-		r := r.of(t)
 		root := sharedFolder(t, "torture/csv")
 		err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 			if err != nil || d.IsDir() {
@@ -138,6 +137,7 @@ func TestE2EImport(t *testing.T) {
 			if err != nil {
 				return err
 			}
+			r := r.of(t)
 			// As it is, and as the rest of a list that begins well.
 			for _, file := range []string{string(data), "number,text\n+12124567890," + string(data)} {
 				l := list(r)
