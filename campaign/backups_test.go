@@ -17,9 +17,9 @@ func busy(telephony.Invite) simtrunk.Behaviour {
 }
 
 // withTrunks is a campaign over three trunks, the first as its script says.
-func withTrunks(t *testing.T, leads int, first func(telephony.Invite) simtrunk.Behaviour) (*house, simtrunk.Carrier) {
+func withTrunks(t *testing.T, leads int, first, others func(telephony.Invite) simtrunk.Behaviour) (*house, simtrunk.Carrier) {
 	t.Helper()
-	carrier := simtrunk.Carrier{"trk_1": simtrunk.New(first), "trk_2": simtrunk.New(person), "trk_3": simtrunk.New(person)}
+	carrier := simtrunk.Carrier{"trk_1": simtrunk.New(first), "trk_2": simtrunk.New(others), "trk_3": simtrunk.New(others)}
 	set := settings(campaign.Progressive)
 	set.Backups = []dialer.TrunkID{"trk_2", "trk_3"}
 	h := openWith(t, set, leads, person, func(c *campaign.Config) { c.Carrier, c.Reaper = carrier, carrier })
@@ -30,7 +30,7 @@ func withTrunks(t *testing.T, leads int, first func(telephony.Invite) simtrunk.B
 // trunk ever has more than its channels.
 func TestFullTrunkOverflows(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		h, carrier := withTrunks(t, 60, person)
+		h, carrier := withTrunks(t, 60, person, person)
 		carrier["trk_1"].Limit(2, 0)
 		carrier["trk_2"].Limit(1, 0)
 		carrier["trk_3"].Limit(3, 0)
@@ -59,7 +59,7 @@ func TestFullTrunkOverflows(t *testing.T) {
 // A trunk that is down is not asked, and is used again once it is back.
 func TestTrunkThatIsDown(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		h, carrier := withTrunks(t, 40, person)
+		h, carrier := withTrunks(t, 40, person, person)
 		carrier["trk_1"].SetDown("no answer")
 		h.agent("agt_1", sale)
 		time.Sleep(3 * time.Minute)
@@ -78,7 +78,7 @@ func TestTrunkThatIsDown(t *testing.T) {
 // A trunk that takes no call hands it on; the record tells who was asked.
 func TestRefusedCallGoesToTheNextTrunk(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		h, carrier := withTrunks(t, 1, busy)
+		h, carrier := withTrunks(t, 1, busy, person)
 		carrier["trk_2"].SetDown("no answer")
 		h.agent("agt_1", sale)
 		time.Sleep(time.Minute)
@@ -109,8 +109,7 @@ func TestRefusedCallGoesToTheNextTrunk(t *testing.T) {
 // A call that no trunk takes tells which was asked last.
 func TestEveryTrunkRefuses(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		h, carrier := withTrunks(t, 1, busy)
-		carrier["trk_2"], carrier["trk_3"] = simtrunk.New(busy), simtrunk.New(busy)
+		h, _ := withTrunks(t, 1, busy, busy)
 		h.agent("agt_1", sale)
 		time.Sleep(30 * time.Second)
 		calls := h.store.Calls()

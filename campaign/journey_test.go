@@ -13,7 +13,6 @@ import (
 
 	"dialer"
 	"dialer/agents"
-	"dialer/amd"
 	"dialer/campaign"
 	"dialer/compliance"
 	"dialer/telephony"
@@ -404,32 +403,6 @@ func TestAgentPhoneLostInTheTalk(t *testing.T) {
 	})
 }
 
-func TestOrphansAreSettledFirst(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		h := open(t, settings(campaign.Progressive), 2, person)
-		h.agent("agt_1", answer{})
-		time.Sleep(10 * time.Second)
-		// The process dies; its legs stay up at the carrier.
-		h.store.Restart()
-		next := campaign.NewScheduler(campaign.Config{Store: h.store, Agents: h.registry, Carrier: h.trunk, Reaper: h.trunk})
-		ended := make(chan struct{})
-		go func() {
-			defer close(ended)
-			next.Run(t.Context())
-		}()
-		synctest.Wait()
-		c := h.call(0)
-		if c.Outcome != campaign.OutcomeInterrupted {
-			t.Errorf("the orphan is %s %s", c.State, c.Outcome)
-		}
-		if n := h.trunk.Stats().InUse; n != 0 {
-			t.Errorf("%d orphans are still up", n)
-		}
-		next.Close(nil)
-		<-ended
-	})
-}
-
 // A reaper takes note of the ringing calls that it is to give up.
 type reaper struct {
 	*simtrunk.Trunk
@@ -439,34 +412,6 @@ type reaper struct {
 func (r reaper) CancelOrphan(_ context.Context, inv telephony.Invite) error {
 	r.cancelled <- inv
 	return nil
-}
-
-func TestOrphansThatRingAreCancelled(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		set := settings(campaign.Progressive)
-		set.Backups = []dialer.TrunkID{"trk_b", "trk_c"}
-		h := open(t, set, 1, func(telephony.Invite) simtrunk.Behaviour { return simtrunk.Behaviour{} })
-		h.agent("agt_1", answer{})
-		time.Sleep(10 * time.Second)
-		placed := h.call(0)
-		h.store.Restart()
-		r := reaper{h.trunk, make(chan telephony.Invite, 8)}
-		next := campaign.NewScheduler(campaign.Config{Store: h.store, Agents: h.registry, Carrier: h.trunk, Reaper: r})
-		ended := make(chan struct{})
-		go func() {
-			defer close(ended)
-			next.Run(t.Context())
-		}()
-		synctest.Wait()
-		next.Close(nil)
-		<-ended
-		if len(r.cancelled) != 1 {
-			t.Fatalf("%d calls were cancelled, want the one that rang", len(r.cancelled))
-		}
-		if inv := <-r.cancelled; inv.Call != placed.ID || inv.To != placed.To || inv.From != placed.From || inv.Trunk != placed.Trunk || !slices.Equal(inv.Backups, set.Backups) {
-			t.Errorf("cancelled %+v, want %s to %s", inv, placed.ID, placed.To)
-		}
-	})
 }
 
 func TestOutsideTheHours(t *testing.T) {
@@ -519,145 +464,6 @@ func TestMessageAndOptOutWhileTheDatabaseIsAway(t *testing.T) {
 			t.Errorf("list %q, call %s, opted out %v", dnc[c.To], c.State, c.OptOutAt)
 		}
 	})
-}
-
-// A fault of the program in a call ends that call and nothing else.
-func TestPanicEndsOneCall(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		h := open(t, settings(campaign.Progressive), 2, person)
-		h.agent("agt_1", sale)
-		time.Sleep(3 * time.Second) // it rings
-		h.faults.mu.Lock()
-		h.faults.bug = true // in the save of its answer
-		h.faults.mu.Unlock()
-		time.Sleep(time.Minute)
-		if c := h.call(0); c.Class != compliance.ClassAbandonedSilent || c.State != campaign.Ended {
-			t.Errorf("the broken call is %s %s", c.State, c.Outcome)
-		}
-		if c := h.call(1); c.Disposition != "SALE" {
-			t.Errorf("the next call came to %s %q", c.Outcome, c.Disposition)
-		}
-	})
-}
-
-// Whoever answers has an agent in time, whatever the network does to their voice.
-func TestConnectedInTimeWithoutAudio(t *testing.T) {
-	hello := simtrunk.Human(600 * time.Millisecond) // from 0.4 to 1 s
-	for name, in := range map[string]struct {
-		audio    simtrunk.Audio
-		audioFor time.Duration
-		clock    compliance.ClockStart
-		within   time.Duration // of the answer
-		greeted  time.Duration // after it; 0 means not
-	}{
-		"no packet":                    {hello, -1, compliance.FromGreetingEnd, 2 * time.Second, 0},
-		"no packet, from speech":       {hello, -1, compliance.FromSpeechStart, 2 * time.Second, 0},
-		"no packet, from the answer":   {hello, -1, compliance.FromAnswer, 2 * time.Second, 0},
-		"none after hello":             {hello, 1020 * time.Millisecond, compliance.FromGreetingEnd, 3 * time.Second, time.Second},
-		"none after hello, speech":     {hello, 1020 * time.Millisecond, compliance.FromSpeechStart, 2400 * time.Millisecond, time.Second},
-		"none after hello, answer":     {hello, 1020 * time.Millisecond, compliance.FromAnswer, 2 * time.Second, time.Second},
-		"none within hello":            {hello, 700 * time.Millisecond, compliance.FromGreetingEnd, 2700 * time.Millisecond, 700 * time.Millisecond},
-		"nothing is said, from speech": {nil, 0, compliance.FromSpeechStart, 2 * time.Second, 0},
-	} {
-		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
-				set := settings(campaign.Progressive)
-				set.AMD, set.ConnectDeadlineMS, set.ClockStart = true, 2000, in.clock
-				h := open(t, set, 1, func(telephony.Invite) simtrunk.Behaviour {
-					return simtrunk.Behaviour{Ring: time.Second, Answer: true, Audio: in.audio, AudioFor: in.audioFor}
-				})
-				h.agent("agt_1", sale)
-				time.Sleep(time.Minute)
-				c := h.call(0)
-				if wait := c.ConnectedAt.Sub(c.AnsweredAt); c.Class != compliance.ClassConnected || wait > in.within {
-					t.Errorf("class %s, an agent %s after the answer (%s, %s)", c.Class, wait, c.Verdict, c.VerdictReason)
-				}
-				if greeted := c.GreetingEndAt.Sub(c.AnsweredAt); c.GreetingEndAt.IsZero() != (in.greeted == 0) ||
-					in.greeted > 0 && (greeted-in.greeted).Abs() > 100*time.Millisecond {
-					t.Errorf("greeted until %s, want %s", greeted, in.greeted)
-				}
-			})
-		})
-	}
-}
-
-// A greeting ends with its last word, not with the hang-up or the verdict: dead
-// air would never be counted.
-func TestGreetingEndsWithTheLastWord(t *testing.T) {
-	for name, does := range map[string]simtrunk.Behaviour{
-		"hangs up before the verdict": {HangupAfter: 1600 * time.Millisecond},
-		"hangs up, audio was lost":    {HangupAfter: 2600 * time.Millisecond, AudioFor: 1200 * time.Millisecond},
-	} {
-		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
-				set := settings(campaign.Progressive)
-				set.AMD = true
-				does.Ring, does.Answer, does.Audio = time.Second, true, simtrunk.Human(600*time.Millisecond)
-				h := open(t, set, 1, func(telephony.Invite) simtrunk.Behaviour { return does })
-				h.agent("agt_1", sale)
-				time.Sleep(time.Minute)
-				c := h.call(0)
-				if c.Outcome != campaign.OutcomeCalleeEarly || (c.GreetingEndAt.Sub(c.AnsweredAt)-time.Second).Abs() > 100*time.Millisecond {
-					t.Errorf("%s: the greeting ended %s after the answer, want 1 s", c.Outcome, c.GreetingEndAt.Sub(c.AnsweredAt))
-				}
-			})
-		})
-	}
-}
-
-// A detector that gives up says that somebody spoke, not that they still speak.
-func TestUnknownInventsNoGreetingEnd(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		set := settings(campaign.Progressive)
-		set.AMD, set.ConnectDeadlineMS = true, 5000
-		h := openWith(t, set, 1, person, func(cfg *campaign.Config) {
-			cfg.NewDetector = func() amd.Detector {
-				return amd.New(amd.Config{AfterGreeting: 10 * time.Second, MaxAnalysis: 4 * time.Second})
-			}
-		})
-		h.agent("agt_1", sale)
-		time.Sleep(time.Minute)
-		c := h.call(0)
-		if c.Verdict != string(amd.Unknown) || (c.GreetingEndAt.Sub(c.AnsweredAt)-1100*time.Millisecond).Abs() > 100*time.Millisecond {
-			t.Errorf("%s: the greeting ended %s after the answer, want 1.1 s", c.Verdict, c.GreetingEndAt.Sub(c.AnsweredAt))
-		}
-	})
-}
-
-// A fault in the end of a call costs neither the process, the line nor the agent.
-func TestPanicInTheCleanUp(t *testing.T) {
-	for name, in := range map[string]struct {
-		bug     int
-		outcome campaign.Outcome
-	}{"once": {1, campaign.OutcomeConnected}, "always": {2, campaign.OutcomeConnected}} {
-		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
-				h := open(t, settings(campaign.Progressive), 2, person)
-				h.agent("agt_1", sale)
-				time.Sleep(10 * time.Second) // they talk
-				h.faults.mu.Lock()
-				h.faults.endBug = in.bug
-				h.faults.mu.Unlock()
-				time.Sleep(26 * time.Second)
-				if n := h.trunk.Stats().InUse; n > 1 {
-					t.Errorf("%d lines are up after the talk", n)
-				}
-				h.faults.mu.Lock()
-				h.faults.endBug = 0
-				h.faults.mu.Unlock()
-				time.Sleep(time.Minute)
-				if c := h.call(0); c.State != campaign.Ended || c.Outcome != in.outcome || c.Class != compliance.ClassConnected {
-					t.Errorf("the broken call is %s %s %s", c.State, c.Outcome, c.Class)
-				}
-				if c := h.call(1); c.Disposition != "SALE" {
-					t.Errorf("the next call came to %s %q", c.Outcome, c.Disposition)
-				}
-				if s := h.registry.State("agt_1"); s.State != agents.Ready {
-					t.Errorf("the agent is %s", s.State)
-				}
-			})
-		})
-	}
 }
 
 // An agent who is free only in the last instant comes too late for the law, when

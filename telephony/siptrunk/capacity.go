@@ -139,22 +139,23 @@ func (l *line) down(now time.Time) (why string, trials int) {
 	return strings.Join(whys[:min(len(whys), 3)], "; "), 0
 }
 
-// take reserves a channel and the right to place a call now, or says why it
-// cannot.
-func (l *line) take(now time.Time) (cfg telephony.Trunk, s *slot, why string) {
+// take reserves a channel and the right to place a call at a time that is at most
+// longest from now, or says why it cannot.
+func (l *line) take(now time.Time, longest time.Duration) (cfg telephony.Trunk, s *slot, why string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	at := l.rate.next(now)
 	switch why, _ := l.down(now); {
 	case why != "":
 		return l.cfg, nil, why
 	case l.inUse >= l.cfg.Channels:
 		return l.cfg, nil, fmt.Sprintf("all %d channels of the trunk are in use", l.cfg.Channels)
-	case l.rate.next(now).After(now):
+	case at.Sub(now) > longest:
 		return l.cfg, nil, fmt.Sprintf("the trunk takes %g calls a second", l.cfg.CPS)
 	}
 	l.inUse++
-	l.rate.turn(now)
-	return l.cfg, &slot{line: l, users: 1}, ""
+	l.rate.turn(at)
+	return l.cfg, &slot{line: l, users: 1, at: at}, ""
 }
 
 // again is the turn of a further INVITE for a call that has a channel already.
@@ -185,7 +186,8 @@ func (l *line) admits(t target, now time.Time) (why string) {
 // peer, the INVITE that is on its way, the leg. It is given back by the last.
 type slot struct {
 	line  *line
-	users int // guarded by line.mu
+	at    time.Time // of the first INVITE
+	users int       // guarded by line.mu
 }
 
 // share adds a user. The slot of a call to a phone is nil.

@@ -73,7 +73,7 @@ func TestCapsUnderConcurrency(t *testing.T) {
 				pause := func(most time.Duration) { time.Sleep(time.Duration(rnd.Int64N(int64(most)))) }
 				for range 20 {
 					pause(3 * time.Second)
-					_, s, why := l.take(time.Now())
+					_, s, why := l.take(time.Now(), 0)
 					if why != "" {
 						continue
 					}

@@ -159,7 +159,7 @@ func (d *placing) enter(id dialer.TrunkID) (why string) {
 	if why := barred(l.settings(), d.inv); why != "" {
 		return why
 	}
-	if d.cfg, d.slot, why = l.take(time.Now()); why != "" {
+	if d.cfg, d.slot, why = l.take(time.Now(), d.patience()); why != "" {
 		return why
 	}
 	d.line = l
@@ -172,6 +172,16 @@ func (d *placing) enter(id dialer.TrunkID) (why string) {
 		return err.Error()
 	}
 	return ""
+}
+
+// patience is how long the first INVITE may wait for the trunk's turn: the pacer
+// counts with calls that leave at once, and whoever tests a trunk would rather
+// wait than try again.
+func (d *placing) patience() time.Duration {
+	if d.watch != nil {
+		return testTurn
+	}
+	return 0
 }
 
 // leave gives the trunk's channel back, as far as Dial has it.
@@ -197,7 +207,7 @@ func (d *placing) nextTarget() *turn {
 			d.refused = append(d.refused, err.Error())
 			continue
 		}
-		at := now
+		at := d.slot.at
 		if n := len(d.tries); n > 0 && d.tries[n-1].Trunk == d.cfg.ID {
 			var ok bool
 			if at, ok = d.line.again(now, d.e.cfg.NoResponse); !ok {

@@ -248,13 +248,13 @@ func TestCapacityIsExact(t *testing.T) {
 	start := time.Unix(1000, 0)
 	for _, cps := range []float64{0.5, 1, 3, 10, 100, 333.3} {
 		l := newLine(telephony.Trunk{CPS: cps, Channels: 1 << 20, Enabled: true}, start)
-		if _, _, why := l.take(start); why == "" {
+		if _, _, why := l.take(start, 0); why == "" {
 			t.Errorf("%g calls/s: the bucket is not empty at the start", cps)
 		}
 		var taken []time.Time
 		for now := start; now.Before(start.Add(6 * time.Second)); now = now.Add(time.Millisecond) {
 			for {
-				if _, _, why := l.take(now); why != "" {
+				if _, _, why := l.take(now, 0); why != "" {
 					break
 				}
 				taken = append(taken, now)
@@ -278,7 +278,7 @@ func TestCapacityIsExact(t *testing.T) {
 	now := start.Add(time.Minute)
 	var channel *slot
 	for want := range 3 {
-		_, s, why := l.take(now)
+		_, s, why := l.take(now, 0)
 		if s != nil {
 			channel = s
 		}
@@ -290,7 +290,7 @@ func TestCapacityIsExact(t *testing.T) {
 		t.Errorf("full line: %+v", c)
 	}
 	channel.release()
-	if _, _, why := l.take(now); why != "" {
+	if _, _, why := l.take(now, 0); why != "" {
 		t.Errorf("after a release: %s", why)
 	}
 }

@@ -35,7 +35,7 @@ func TestSilentPeerGoesDown(t *testing.T) {
 	place := func(after time.Duration) (at time.Time) {
 		t.Helper()
 		now = now.Add(after)
-		if _, _, why := l.take(now); why != "" {
+		if _, _, why := l.take(now, 0); why != "" {
 			t.Fatalf("no channel: %s", why)
 		}
 		if why := l.admits(aTarget, now); why != "" {
@@ -48,7 +48,7 @@ func TestSilentPeerGoesDown(t *testing.T) {
 		if c := l.capacity(now); c.Up || c.Free() != 0 || c.Why != why {
 			t.Fatalf("capacity %+v, want it down: %s", c, why)
 		}
-		if _, _, refused := l.take(now); refused != why {
+		if _, _, refused := l.take(now, 0); refused != why {
 			t.Fatalf("take says %q, want %q", refused, why)
 		}
 	}

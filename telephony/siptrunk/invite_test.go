@@ -3,7 +3,6 @@ package siptrunk
 import (
 	"context"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -423,82 +422,6 @@ func TestPanicAtAnswer(t *testing.T) {
 	awaitFree(t, e)
 }
 
-// Each fork's answer is ACKed with its own tag; the second is hung up.
-func TestTwoForksAnswer(t *testing.T) {
-	p := newRawPeer(t)
-	e := startEndpoint(t, nil, testTrunk(p))
-	d := dial(t, t.Context(), e, invite())
-	m := p.expect("INVITE")
-	p.reply(m, reply{status: "180 Ringing", tag: "a1"})
-	p.reply(m, answerSDP)
-	leg := d.answered()
-	p.expect("ACK")
-	p.reply(m, reply{status: "200 OK", tag: "fork2", body: sdp(someSDPPort)})
-	if ack := p.expect("ACK"); !strings.HasSuffix(ack.get("To"), ";tag=fork2") {
-		t.Errorf("the second fork's ACK has To %s", ack.get("To"))
-	}
-	bye := p.expect("BYE")
-	if !strings.HasSuffix(bye.get("To"), ";tag=fork2") {
-		t.Errorf("BYE has To %s", bye.get("To"))
-	}
-	p.ok(bye)
-	p.reply(m, answerSDP) // the first one again: its ACK was lost
-	if ack := p.expect("ACK"); !strings.HasSuffix(ack.get("To"), ";tag=a1") {
-		t.Errorf("the repeated ACK has To %s", ack.get("To"))
-	}
-	select {
-	case <-leg.Done():
-		t.Error("the first fork's leg ended")
-	default:
-	}
-	leg.Hangup(telephony.CauseNormal)
-	p.ok(p.expect("BYE"))
-}
-
-// Contact is elsewhere and no proxy recorded a route: what goes there
-// leaves from our port and says so.
-func TestContactElsewhere(t *testing.T) {
-	p, elsewhere := newRawPeer(t), newRawPeerAt(t, "127.0.0.2")
-	e := startEndpoint(t, nil, testTrunk(p))
-	d := dial(t, t.Context(), e, invite())
-	m := p.expect("INVITE")
-	p.reply(m, reply{
-		status: "200 OK", tag: "a1", body: sdp(someSDPPort),
-		contact: "<sip:gw@" + elsewhere.addr().String() + ">",
-	})
-	leg := d.answered()
-	ack := elsewhere.expect("ACK")
-	leg.Hangup(telephony.CauseNormal)
-	bye := elsewhere.expect("BYE")
-	for _, r := range []*rawMessage{ack, bye} {
-		if r.from != e.Addr() || !strings.Contains(r.get("Via"), " "+e.Addr().String()+";") {
-			t.Errorf("%s came from %s with Via %s, want %s", r.method(), r.from, r.get("Via"), e.Addr())
-		}
-	}
-	elsewhere.ok(bye)
-	awaitFree(t, e)
-}
-
-func TestRecordRoute(t *testing.T) {
-	p, proxy := newRawPeer(t), newRawPeer(t)
-	e := startEndpoint(t, nil, testTrunk(p))
-	d := dial(t, t.Context(), e, invite())
-	m := p.expect("INVITE")
-	p.reply(m, reply{
-		status: "200 OK", tag: "a1", body: sdp(someSDPPort), contact: "<sip:gw@192.0.2.1:5070>",
-		headers: []string{"Record-Route: <sip:192.0.2.9;lr>, <sip:" + proxy.addr().String() + ";lr>"},
-	})
-	leg := d.answered()
-	proxy.expect("ACK")
-	leg.Hangup(telephony.CauseNormal)
-	bye := proxy.expect("BYE")
-	want := []string{"<sip:" + proxy.addr().String() + ";lr>", "<sip:192.0.2.9;lr>"}
-	if got := bye.all("Route"); !slices.Equal(got, want) || bye.uri() != "sip:gw@192.0.2.1:5070" {
-		t.Errorf("BYE %s has Route %v, want %v", bye.uri(), got, want)
-	}
-	proxy.ok(bye)
-}
-
 // An answer to a call of a process that died is ended, and told by its id.
 func TestAnswerToCallOfDeadProcess(t *testing.T) {
 	p := newRawPeer(t)
@@ -592,76 +515,3 @@ func TestEndOrphan(t *testing.T) {
 }
 
 func ptr[T any](v T) *T { return &v }
-
-func TestShutdownHangsUpEverything(t *testing.T) {
-	p := newRawPeer(t)
-	cfg := DefaultConfig()
-	cfg.Listen = netip.MustParseAddrPort("127.0.0.1:0")
-	e, err := New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	e.SetTrunks([]telephony.Trunk{testTrunk(p)})
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- e.Run(ctx) }()
-	up := dial(t, t.Context(), e, invite())
-	p.reply(p.expect("INVITE"), answerSDP)
-	leg := up.answered()
-	ringing := dial(t, t.Context(), e, invite())
-	m := p.expect("INVITE")
-	rings := make(chan struct{})
-	p.reply(m, reply{status: "180 Ringing", tag: "b"})
-	close(rings)
-	p.serve.Store(ptr(func(r *rawMessage) {
-		switch r.method() {
-		case "BYE":
-			p.ok(r)
-		case "CANCEL":
-			p.ok(r)
-			p.reply(m, reply{status: "487 Request Terminated", tag: "b"})
-		}
-	}))
-	cancel()
-	select {
-	case err := <-ended:
-		if err != nil {
-			t.Errorf("Run: %v", err)
-		}
-	case <-time.After(shutdownWait + patience):
-		t.Fatal("Run did not end")
-	}
-	awaitDone(t, leg)
-	if err := ringing.failed(); err.Cause != telephony.CauseCancelled {
-		t.Errorf("the ringing call ended with %+v", err)
-	}
-	if e.ports.InUse() != 0 {
-		t.Errorf("%d ports left", e.ports.InUse())
-	}
-}
-
-// A call that is placed before the socket is served waits for it: sipgo would
-// open another socket on our port, and fail.
-func TestDialAtOnce(t *testing.T) {
-	p := newRawPeer(t)
-	for i := range 50 {
-		e := startEndpoint(t, nil, testTrunk(p))
-		l, _ := e.line("trk_test")
-		l.mu.Lock()
-		l.rate.tokens = 1 // or Dial would be refused before it could fail
-		l.mu.Unlock()
-		d := &dialed{t: t, done: make(chan struct{})}
-		go func() {
-			defer close(d.done)
-			d.leg, d.err = e.Dial(t.Context(), invite())
-		}()
-		m := p.expect("INVITE")
-		if m.from != e.Addr() {
-			t.Fatalf("call %d came from %s, want %s", i, m.from, e.Addr())
-		}
-		p.reply(m, reply{status: "486 Busy Here", tag: "x"})
-		if err := d.failed(); err.Cause != telephony.CauseBusy {
-			t.Fatalf("call %d: %+v", i, err)
-		}
-	}
-}

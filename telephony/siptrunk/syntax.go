@@ -122,25 +122,40 @@ func untidy(head []byte) bool {
 	return false
 }
 
+// A nesting is where a reader of a header's value is: within quotes, within angle
+// brackets, behind a backslash.
+type nesting struct{ quoted, escaped, angle bool }
+
+// bare takes the next byte and reports whether it stands outside of quotes and
+// brackets; these themselves do not.
+func (n *nesting) bare(c byte) bool {
+	switch {
+	case n.escaped:
+		n.escaped = false
+	case n.quoted:
+		n.escaped, n.quoted = c == '\\', c != '"'
+	case c == '"':
+		n.quoted = true
+	case c == '<':
+		n.angle = true
+	case c == '>':
+		n.angle = false
+	default:
+		return !n.angle
+	}
+	return false
+}
+
 // squeeze drops the white space around separators outside quotes and angle
 // brackets, and makes one space of any other run of it.
 func squeeze(value string, slashes bool) string {
 	var b strings.Builder
-	quoted, escaped, angle, space := false, false, false, false
+	var in nesting
+	space := false
 	for i := 0; i < len(value); i++ {
 		c := value[i]
 		switch {
-		case escaped:
-			escaped = false
-		case quoted:
-			escaped, quoted = c == '\\', c != '"'
-		case c == '"':
-			quoted = true
-		case c == '<':
-			angle = true
-		case c == '>':
-			angle = false
-		case angle:
+		case !in.bare(c):
 		case c == ' ' || c == '\t':
 			space = true
 			continue
@@ -261,16 +276,11 @@ func addressFault(value string) string {
 // cutOutside is strings.Cut outside of quoted strings; a quote that is not
 // closed hides all that follows.
 func cutOutside(s string, sep byte) (before, after string, found bool) {
-	quoted, escaped := false, false
+	var in nesting
 	for i := range len(s) {
-		switch c := s[i]; {
-		case escaped:
-			escaped = false
-		case quoted:
-			escaped, quoted = c == '\\', c != '"'
-		case c == '"':
-			quoted = true
-		case c == sep:
+		outside := !in.quoted
+		in.bare(s[i])
+		if outside && s[i] == sep {
 			return s[:i], s[i+1:], true
 		}
 	}
@@ -280,20 +290,10 @@ func cutOutside(s string, sep byte) (before, after string, found bool) {
 // splitValues parts a header's values at the commas outside of quotes and
 // brackets.
 func splitValues(value string) (list []string) {
-	quoted, escaped, angle, begin := false, false, false, 0
+	var in nesting
+	begin := 0
 	for i := range len(value) {
-		switch c := value[i]; {
-		case escaped:
-			escaped = false
-		case quoted:
-			escaped, quoted = c == '\\', c != '"'
-		case c == '"':
-			quoted = true
-		case c == '<':
-			angle = true
-		case c == '>':
-			angle = false
-		case c == ',' && !angle:
+		if c := value[i]; in.bare(c) && c == ',' {
 			list = append(list, strings.TrimSpace(value[begin:i]))
 			begin = i + 1
 		}

@@ -14,6 +14,10 @@ import (
 // stay within the minute that a request over HTTP may take.
 const testRing = 15 * time.Second
 
+// testTurn is how long a test call waits for its trunk's turn: a trunk of a call
+// in five seconds has its first after that time.
+const testTurn = 6 * time.Second
+
 var _ telephony.TrunkTester = (*Endpoint)(nil)
 
 // A trial is a test call under way.
