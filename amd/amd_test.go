@@ -156,7 +156,7 @@ func TestAfterDone(t *testing.T) {
 }
 
 func TestLive(t *testing.T) {
-	for v, want := range map[Verdict]bool{Human: true, Unknown: true, Silence: true, Machine: false, Fax: false, SIT: false} {
+	for v, want := range map[Verdict]bool{Human: true, Unknown: true, Silence: true, Machine: false, Screening: false, Fax: false, SIT: false, Ringback: false, Music: false} {
 		if v.Live() != want {
 			t.Errorf("%s goes to an agent: %v", v, v.Live())
 		}
@@ -223,5 +223,38 @@ func BenchmarkWrite(b *testing.B) {
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i = (i + frameSize) % (len(frames) - frameSize) {
 		d.Write(frames[i : i+frameSize])
+	}
+}
+
+// TestEvents: what a message player must know is told when it happens, before
+// the verdict and after it.
+func TestEvents(t *testing.T) {
+	d := New(Config{})
+	samples := play(quiet(500), voice(500), quiet(1500), voice(3000), quiet(700), beep(400, 1000), quiet(1000))
+	var kinds []EventKind
+	for ; len(samples) >= frameSize; samples = samples[frameSize:] {
+		d.Write(samples[:frameSize])
+		for _, e := range d.Events() {
+			kinds = append(kinds, e.Kind)
+			if e.At < e.Start || e.End >= 0 && (e.End < e.Start || e.At < e.End) {
+				t.Errorf("%+v", e)
+			}
+			if (e.Kind == BeepStarted || e.Kind == BeepEnded) && math.Abs(e.Hz-1000) > 20 {
+				t.Errorf("a beep of 1000 Hz: %+v", e)
+			}
+			if want := 6600 * time.Millisecond; e.Kind == BeepEnded && ((e.End-want).Abs() > 60*time.Millisecond || e.At-e.End > 100*time.Millisecond) {
+				t.Errorf("the beep ended at %v: %+v", want, e)
+			}
+		}
+	}
+	want := []EventKind{SpeechStarted, GreetingEnded, Decided, SpeechStarted, GreetingEnded, BeepStarted, LateMachine, BeepEnded}
+	seen := 0
+	for _, k := range kinds {
+		if seen < len(want) && k == want[seen] {
+			seen++
+		}
+	}
+	if seen != len(want) {
+		t.Errorf("%q, want among them, in this order, %q", kinds, want)
 	}
 }

@@ -4,6 +4,11 @@ import "time"
 
 // Config bounds an analysis. A zero field means its default.
 type Config struct {
+	// Preset is Balanced by default.
+	Preset Preset
+	// HangUpCost is the price of hanging up on a person, in seconds of an agent's
+	// time; 0 is the preset's.
+	HangUpCost time.Duration
 	// InitialSilence without any speech ends the analysis as Silence; 4 s.
 	InitialSilence time.Duration
 	// MaxAnalysis ends it as Unknown; 7 s.
@@ -76,22 +81,69 @@ type detector struct {
 	sit     int // tones of the announcement heard so far
 	ringing int // frames of ringback or busy tone
 	pending int // frames that may be a vowel or the beginning of a tone
+
+	events   [6]Event
+	noticed  int  // events of the last frame
+	greeting bool // somebody speaks; a GreetingEnded follows
+	beep     Beep
 }
 
 // Write implements Detector. A frame of another length than 160 samples is
 // taken for what its samples are worth.
 func (d *detector) Write(frame []int16) (Result, bool) {
-	if d.done {
-		return d.result, true
-	}
 	d.now += frameTime
 	d.frames++
+	d.noticed = 0
+	before := d.result
 	if len(frame) > 0 {
 		d.heard++
 		d.listen(frame)
 	}
+	d.follow()
+	if d.done {
+		d.result = before
+		return d.result, true
+	}
 	d.judge()
 	return d.result, d.done
+}
+
+// Events implements Detector.
+func (d *detector) Events() []Event { return d.events[:d.noticed] }
+
+func (d *detector) notice(e Event) {
+	if d.noticed < len(d.events) {
+		e.At = d.now
+		d.events[d.noticed] = e
+		d.noticed++
+	}
+}
+
+// follow notices speech, its end, and beeps, before a verdict and after it.
+func (d *detector) follow() {
+	quiet := time.Duration(d.pause) * frameTime
+	switch {
+	case !d.greeting && d.word >= shortestWord && d.pause == 0:
+		d.greeting = true
+		d.notice(Event{Kind: SpeechStarted, Start: max(d.now-time.Duration(d.word)*frameTime, 0), End: never})
+	case d.greeting && quiet >= d.pauseAfter(time.Duration(d.voiced)*frameTime):
+		d.greeting = false
+		d.notice(Event{Kind: GreetingEnded, Start: d.now - quiet, End: never})
+	}
+	t := d.tone.last
+	beeping := t.kind != ringTone && t.kind != faxTone && t.run >= sureBeep && d.voiced > 0
+	switch {
+	case beeping && d.beep.Hz == 0:
+		d.beep = Beep{Start: max(d.now-time.Duration(t.run)*frameTime, 0), End: never, Hz: t.hz}
+		d.notice(Event{Kind: BeepStarted, Start: d.beep.Start, End: never, Hz: t.hz})
+		if d.done && d.result.Verdict.Live() {
+			d.notice(Event{Kind: LateMachine, Start: d.beep.Start, End: never})
+		}
+	case !beeping && d.beep.Hz > 0:
+		d.beep.End = d.now - frameTime
+		d.notice(Event{Kind: BeepEnded, Start: d.beep.Start, End: d.beep.End, Hz: d.beep.Hz})
+		d.beep = Beep{}
+	}
 }
 
 // listen takes one frame into account.
@@ -196,4 +248,5 @@ func (d *detector) announced(t tone) bool {
 func (d *detector) decide(v Verdict, reason string) {
 	d.done = true
 	d.result.Verdict, d.result.Decided, d.result.Reason = v, d.now, reason
+	d.notice(Event{Kind: Decided, Start: d.now, End: never, Verdict: v})
 }

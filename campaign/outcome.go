@@ -54,7 +54,7 @@ func answeredBy(v amd.Verdict) string {
 		return compliance.AnsweredByPerson
 	case amd.Fax:
 		return compliance.AnsweredByFax
-	case amd.Machine, amd.SIT:
+	case amd.Machine, amd.Screening, amd.SIT:
 		return compliance.AnsweredByMachine
 	}
 	return "unknown"
