@@ -230,7 +230,7 @@ func BenchmarkWrite(b *testing.B) {
 // the verdict and after it.
 func TestEvents(t *testing.T) {
 	d := New(Config{})
-	samples := play(quiet(500), voice(500), quiet(1500), voice(3000), quiet(700), beep(400, 1000), quiet(1000))
+	samples := play(quiet(500), voice(500), quiet(1500), voice(3000), quiet(1200), beep(400, 1000), quiet(1000))
 	var kinds []EventKind
 	for ; len(samples) >= frameSize; samples = samples[frameSize:] {
 		d.Write(samples[:frameSize])
@@ -242,7 +242,7 @@ func TestEvents(t *testing.T) {
 			if (e.Kind == BeepStarted || e.Kind == BeepEnded) && math.Abs(e.Hz-1000) > 20 {
 				t.Errorf("a beep of 1000 Hz: %+v", e)
 			}
-			if want := 6600 * time.Millisecond; e.Kind == BeepEnded && ((e.End-want).Abs() > 60*time.Millisecond || e.At-e.End > 100*time.Millisecond) {
+			if want := 7100 * time.Millisecond; e.Kind == BeepEnded && ((e.End-want).Abs() > 60*time.Millisecond || e.At-e.End > 100*time.Millisecond) {
 				t.Errorf("the beep ended at %v: %+v", want, e)
 			}
 		}
