@@ -106,7 +106,9 @@ func (e *Entry) run(ctx context.Context, seed uint64) (Result, error) {
 		w := e.World
 		w.Leads = 0
 		runShift(ctx, &w, p, est, seed+yesterday)
-		est = nextDay(est)
+		if est, err = nextDay(est); err != nil {
+			return Result{}, err
+		}
 	}
 	p, err := e.Policy.New(&e.World)
 	if err != nil {

@@ -7,14 +7,14 @@ import (
 )
 
 // nextDay stores what was learned and reads it back, as a dialer does over night.
-func nextDay(e *pacing.Estimator) *pacing.Estimator {
+func nextDay(e *pacing.Estimator) (*pacing.Estimator, error) {
 	stored, err := json.Marshal(e)
 	if err != nil {
-		return nil
+		return nil, err
 	}
-	next := new(pacing.Estimator)
-	if json.Unmarshal(stored, next) != nil {
-		return nil
+	next, err := pacing.ReadEstimator(stored)
+	if err != nil {
+		return nil, err
 	}
-	return next
+	return &next, nil
 }
