@@ -74,34 +74,3 @@ func TestLikelierLeads(t *testing.T) {
 		before = d.Dial
 	}
 }
-
-// TestFloorDoesNotGrow: after a month of calls it holds no more than those that
-// are up.
-func TestFloorDoesNotGrow(t *testing.T) {
-	f, now := NewFloor(25*time.Second), time.Unix(1e9, 0)
-	p := pacerOf(t, Config{Mode: Predictive})
-	const calls = 60_000
-	for i := range uint64(calls) {
-		now = now.Add(43 * time.Second)
-		agent := 1 + i%20
-		for _, e := range []Event{
-			{Kind: AgentReady, Agent: agent}, {Kind: CallPlaced, Call: i}, {Kind: CallAnswered, Call: i},
-			{Kind: CallClassified, Call: i, Live: i%3 == 0}, {Kind: CallConnected, Call: i, Agent: agent},
-			{Kind: CallEnded, Call: i}, {Kind: AgentWrapUp, Agent: agent},
-		} {
-			now = now.Add(100 * time.Millisecond)
-			e.At = now
-			f.Observe(e)
-		}
-		if i%20 == 0 {
-			p.Decide(f.Snapshot(now, Outside{Answered: 1000, Cap: 0.03, Lines: 100, LeadsLeft: 100}))
-		}
-	}
-	if len(f.calls)+len(f.order) != 0 || len(f.agents) != 20 || len(f.team) != 20 || cap(f.order) > 100 {
-		t.Errorf("after %d calls it holds %d calls and %d agents", calls, len(f.calls), len(f.agents))
-	}
-	s := f.Snapshot(now, Outside{Answered: 1000, Cap: 0.03, Lines: 100, LeadsLeft: 100})
-	if n := testing.AllocsPerRun(100, func() { p.Decide(s) }); n > 20 {
-		t.Errorf("a decision allocates %g times", n)
-	}
-}

@@ -1,6 +1,10 @@
 package pacing
 
-import "math"
+import (
+	"math"
+	"slices"
+	"time"
+)
 
 // A forecast holds, for each step ahead, the law of the answers by then and of
 // the agents free by then.
@@ -9,6 +13,7 @@ type forecast struct {
 	free    []supply
 	fresh   []float64 // chance that a call placed now is answered by the step
 	before  count     // persons who wait already
+	ages    []int     // how many are of an age, while they are counted
 }
 
 // resize makes room for n steps; what it holds is void.
@@ -19,14 +24,17 @@ func (f *forecast) resize(n int) {
 	f.answers, f.free, f.fresh = f.answers[:n], f.free[:n], f.fresh[:n]
 }
 
-// look predicts answers and free agents on the grid.
+// look predicts answers and free agents on the grid. Calls and agents of one age
+// are as likely as each other, and so are counted together.
 func (f *forecast) look(s *Snapshot) {
 	l := s.Laws
 	f.resize(len(l.ringBy[0]))
-	f.before.be(s.Waiting)
+	// Only where agents are few are the laws of both sums needed.
+	few := s.agents()-s.Held <= exactUpTo
+	f.before.be(s.Waiting, few)
 	for k := range f.answers {
-		f.answers[k].be(s.Waiting)
-		f.free[k].be(s.Ready)
+		f.answers[k].be(s.Waiting, few && s.inFlight() <= exactUpTo)
+		f.free[k].be(s.Ready, few)
 	}
 	// Few answers seen: the live share may be higher than it seems.
 	doubt := 1 + 1/math.Sqrt(1+l.liveSeen)
@@ -37,36 +45,68 @@ func (f *forecast) look(s *Snapshot) {
 	if !(share > 0) {
 		share = 1
 	}
-	for range s.Detecting { // their detection ends within the first step
-		for k := range f.answers {
-			f.answers[k].add(share)
-		}
+	for k := range f.answers { // their detection ends within the first step
+		f.answers[k].add(len(s.Detecting), share)
 	}
-	for i, age := range s.Ringing {
-		chance := doubt * chanceOf(s.RingingChance, i)
-		for k, p := range l.ringBy[min(max(int(age.Seconds()+0.5), 0), len(l.ringBy)-1)] {
-			f.answers[k].add(p * chance)
-		}
-	}
-	for _, age := range s.WrapUp {
-		for k, p := range l.wrapBy[spanBin(age.Seconds())] {
-			f.free[k].add(p)
-		}
-	}
-	for _, age := range s.Talking {
-		for k, p := range l.talkBy[spanBin(age.Seconds())] {
-			f.free[k].add(p)
-		}
-	}
+	f.ringing(s, doubt)
+	f.comeFree(s.WrapUp, l.wrapBy)
+	f.comeFree(s.Talking, l.talkBy)
 	for k := range f.free {
 		f.free[k].close()
 	}
 }
 
+// ringing counts the answers of calls in flight.
+func (f *forecast) ringing(s *Snapshot, doubt float64) {
+	by := s.Laws.ringBy
+	f.tally(len(by))
+	for i, age := range s.Ringing {
+		second := min(max(int(age.Seconds()+0.5), 0), len(by)-1)
+		chance := chanceOf(s.RingingChance, i)
+		if chance == 1 {
+			f.ages[second]++
+			continue
+		}
+		for k, p := range by[second] {
+			f.answers[k].add(1, p*doubt*chance)
+		}
+	}
+	for second, n := range f.ages {
+		if n == 0 {
+			continue
+		}
+		for k, p := range by[second] {
+			f.answers[k].add(n, p*doubt)
+		}
+	}
+}
+
+// comeFree counts agents who have been busy for some time.
+func (f *forecast) comeFree(busy []time.Duration, by [][]float64) {
+	f.tally(len(by))
+	for _, age := range busy {
+		f.ages[spanBin(age.Seconds())]++
+	}
+	for bin, n := range f.ages {
+		if n == 0 {
+			continue
+		}
+		for k, p := range by[bin] {
+			f.free[k].add(n, p)
+		}
+	}
+}
+
+// tally makes ages n zeros.
+func (f *forecast) tally(n int) {
+	f.ages = slices.Grow(f.ages[:0], n)[:n]
+	clear(f.ages)
+}
+
 // addCall adds a call placed now, to a lead of the given relative chance.
 func (f *forecast) addCall(chance float64) {
 	for k, p := range f.fresh {
-		f.answers[k].add(p * chance)
+		f.answers[k].add(1, p*chance)
 	}
 }
 
@@ -86,37 +126,42 @@ func (f *forecast) loss() float64 {
 const exactUpTo = 24
 
 // A count is the law of a sum of independent yes-or-no events: its mean, its
-// variance and, up to exactUpTo events, the chance of every value.
+// variance and, where it is asked for and the events are at most exactUpTo, the
+// chance of every value.
 type count struct {
 	mean, variance float64
 	n              int
+	asked          bool
 	pmf            [exactUpTo + 1]float64 // to n, while exact
 }
 
 // be makes c certain.
-func (c *count) be(n int) {
-	c.mean, c.variance, c.n = float64(n), 0, n
+func (c *count) be(n int, exact bool) {
+	c.mean, c.variance, c.n, c.asked = float64(n), 0, n, exact
 	if c.exact() {
 		c.pmf = [exactUpTo + 1]float64{}
 		c.pmf[n] = 1
 	}
 }
 
-func (c *count) exact() bool { return c.n <= exactUpTo }
+func (c *count) exact() bool { return c.asked && c.n <= exactUpTo }
 
-// add counts one more event of chance p.
-func (c *count) add(p float64) {
+// add counts n more events of chance p.
+func (c *count) add(n int, p float64) {
 	p = min(max(p, 0), 1)
-	c.mean += p
-	c.variance += p * (1 - p)
-	c.n++
-	if !c.exact() {
+	c.mean += float64(n) * p
+	c.variance += float64(n) * p * (1 - p)
+	if !c.asked || c.n+n > exactUpTo {
+		c.n += n
 		return
 	}
-	for i := c.n; i > 0; i-- {
-		c.pmf[i] = c.pmf[i]*(1-p) + c.pmf[i-1]*p
+	for range n {
+		c.n++
+		for i := c.n; i > 0; i-- {
+			c.pmf[i] = c.pmf[i]*(1-p) + c.pmf[i-1]*p
+		}
+		c.pmf[0] *= 1 - p
 	}
-	c.pmf[0] *= 1 - p
 }
 
 // A supply is the law of the agents that will have come free.
@@ -156,6 +201,37 @@ func shortfall(demand *count, s *supply) float64 {
 		return max(m, 0)
 	}
 	sd := math.Sqrt(v)
-	z := m / sd
-	return sd*math.Exp(-z*z/2)/math.Sqrt(2*math.Pi) + m*math.Erfc(-z/math.Sqrt2)/2
+	return sd * normalLoss(m/sd)
 }
+
+// normalLoss is φ(z) + z·Φ(z), the mean of a standard normal law above -z, to
+// 1e-11. Decisions ask for it thousands of times: it is a Taylor series about the
+// nearest of some places where it is known.
+func normalLoss(z float64) float64 {
+	switch {
+	case z < -lossEnd:
+		return 0
+	case z > lossEnd:
+		return z
+	}
+	i := int((z+lossEnd)*lossPlaces + 0.5)
+	c, h := &lossSeries[i], z+lossEnd-float64(i)/lossPlaces
+	return c[0] + h*(c[1]+h*(c[2]+h*(c[3]+h*(c[4]+h*c[5]))))
+}
+
+// Beyond lossEnd standard deviations nothing is left to chance, to the last digit.
+const (
+	lossEnd    = 8
+	lossPlaces = 16 // for each standard deviation
+)
+
+// lossSeries are the coefficients at each place: the derivatives of Φ are Hermite
+// polynomials times φ.
+var lossSeries = func() (c [2*lossEnd*lossPlaces + 1][6]float64) {
+	for i := range c {
+		z := float64(i)/lossPlaces - lossEnd
+		density, below := math.Exp(-z*z/2)/math.Sqrt(2*math.Pi), math.Erfc(-z/math.Sqrt2)/2
+		c[i] = [6]float64{density + z*below, below, density / 2, -z * density / 6, (z*z - 1) * density / 24, (3*z - z*z*z) * density / 120}
+	}
+	return c
+}()
