@@ -40,6 +40,12 @@ type wavFormat struct {
 // or A-law, mono or the left of two channels, at most 10 minutes. What does not
 // fit is an Invalid *dialer.Error that says what was found.
 func ReadWAV(r io.Reader, name string) (Clip, error) {
+	return ReadWAVSide(r, name, 0)
+}
+
+// ReadWAVSide is ReadWAV for the left (0) or the right (1) of two channels. A
+// mono file has one side, whichever is asked for.
+func ReadWAVSide(r io.Reader, name string, side int) (Clip, error) {
 	file, err := io.ReadAll(io.LimitReader(r, maxWAV+1))
 	if err != nil {
 		return Clip{}, fmt.Errorf("read %s: %w", name, err)
@@ -54,7 +60,7 @@ func ReadWAV(r io.Reader, name string) (Clip, error) {
 	if err != nil {
 		return Clip{}, wavErrorf(name, "%v", err)
 	}
-	samples := format.decode(data)
+	samples := format.decode(data, min(side, format.channels-1))
 	if len(samples) == 0 {
 		return Clip{}, wavErrorf(name, "holds no audio")
 	}
@@ -137,13 +143,13 @@ func readWAVFormat(b []byte) (f wavFormat, err error) {
 	return f, nil
 }
 
-// decode returns the samples of the first channel.
-func (f wavFormat) decode(data []byte) []int16 {
+// decode returns the samples of a channel.
+func (f wavFormat) decode(data []byte, channel int) []int16 {
 	width := f.bits / 8
 	block := width * f.channels
 	samples := make([]int16, len(data)/block)
 	for i := range samples {
-		at := data[i*block:]
+		at := data[i*block+channel*width:]
 		switch f.encoding {
 		case wavALaw:
 			samples[i] = DecodeALaw(at[0])

@@ -33,6 +33,7 @@ var table = map[string]folder{
 	"pacing":          {pure: true, foreign: []string{"gonum.org/v1/gonum"}},
 	"pacing/simulate": {pure: true, own: []string{"pacing"}},
 	"amd":             {pure: true},
+	"amd/evaluate":    {pure: true, own: []string{"amd"}},
 	"compliance":      {pure: true, own: []string{"."}, foreign: []string{"github.com/nyaruka/phonenumbers"}},
 	"report":          {pure: true, own: []string{".", "compliance"}},
 
