@@ -63,10 +63,27 @@ type (
 	LeadRetired struct {
 		Why string `json:"why"`
 	}
-	// PacingDecided: the pacer's decision changed.
+	// PacingDecided: how many calls to place now, and why. One is told when a
+	// decision differs in kind from the last that was told, and each minute.
 	PacingDecided struct {
-		Dial   int    `json:"dial"`
-		Reason string `json:"reason"`
+		Policy     string `json:"policy"` // mode and what bounds it, such as "predictive, cap 3 %"
+		Dial       int    `json:"dial"`
+		Placed     int    `json:"placed"` // calls of all decisions since the last that was told, this one with them
+		AgentFirst bool   `json:"agent_first"`
+		Limit      string `json:"limit,omitempty"` // what kept it from being more
+		Reason     string `json:"reason"`          // a sentence
+
+		Seen            PacingSeen `json:"seen"`
+		ExpectedFree    float64    `json:"expected_free"`    // agents, when a call dialed now would be answered
+		ExpectedAnswers float64    `json:"expected_answers"` // persons, of the calls in flight
+		ExpectedLoss    float64    `json:"expected_loss"`    // persons for whom no agent is expected, with these calls
+		Threshold       float64    `json:"threshold"`        // loss per live answer that one more call may cause
+		Allowance       float64    `json:"allowance"`        // calls that may still be abandoned
+
+		// Tape and Look find the decision in what is kept for a replay; zero when
+		// nothing is.
+		Tape time.Time `json:"tape,omitzero"`
+		Look int       `json:"look,omitempty"`
 	}
 	// CallPlaced: an attempt is committed; its INVITE follows.
 	CallPlaced struct {
@@ -171,6 +188,24 @@ type (
 		Failed string `json:"failed,omitempty"`
 	}
 )
+
+// PacingSeen is what a pacer saw when it decided.
+type PacingSeen struct {
+	Ready          int     `json:"ready"` // agents
+	Held           int     `json:"held"`  // agents reserved for calls not yet answered
+	Talking        int     `json:"talking"`
+	WrapUp         int     `json:"wrap_up"`
+	NotReady       int     `json:"not_ready"`
+	Ringing        int     `json:"ringing"` // calls
+	Detecting      int     `json:"detecting"`
+	Waiting        int     `json:"waiting"`  // persons without an agent
+	Answered       int     `json:"answered"` // persons, in the legal window
+	Abandoned      int     `json:"abandoned"`
+	Cap            float64 `json:"cap"`
+	Lines          int     `json:"lines"`            // calls that the trunks can take now
+	CallsPerSecond int     `json:"calls_per_second"` // of these, what the trunks' rate lets out now
+	LeadsLeft      int     `json:"leads_left"`       // in the hopper
+}
 
 // Kind implementations: the stable names of the facts.
 func (CampaignChanged) Kind() string   { return "campaign.changed" }

@@ -401,6 +401,18 @@ func (m *memory) CallEvents(_ context.Context, id dialer.CallID) (out []dialer.E
 	return out, nil
 }
 
+func (m *memory) ListDecisions(_ context.Context, id dialer.CampaignID, from, to time.Time, after int64, limit int) (out []dialer.Event, _ error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, e := range slices.Backward(m.events) {
+		if _, ok := e.Fact.(dialer.PacingDecided); ok && e.Campaign == id && (after == 0 || e.Seq < after) && len(out) < limit &&
+			!e.At.Before(from) && (to.IsZero() || e.At.Before(to)) {
+			out = append(out, e)
+		}
+	}
+	return out, nil
+}
+
 func (m *memory) CallFacts(ctx context.Context, id dialer.CampaignID, _, _ time.Time) iter.Seq2[report.CallFacts, error] {
 	calls, _ := m.ListCalls(ctx, campaign.CallFilter{Campaign: id}, "", 1000)
 	return func(yield func(report.CallFacts, error) bool) {
@@ -448,6 +460,8 @@ func (m *memory) KeepAnswer(_ context.Context, who, key, _ string, a *dialer.Ans
 	m.answers[who+key] = c
 	return nil
 }
+
+func (m *memory) Record(facts ...dialer.Event) { m.record(facts...) }
 
 // record appends to the log.
 func (m *memory) record(facts ...dialer.Event) {

@@ -87,6 +87,12 @@ func TestOnPostgreSQL(t *testing.T) {
 	}
 	h.want(200, dialer.RoleCompliance, http.MethodGet, "/v1/reports/abandon?campaign="+string(c.ID), nil)
 
+	recordDecisions(db, c.ID)
+	if err := db.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	checkDecisions(t, h, path)
+
 	h.want(201, as, http.MethodPost, "/v1/dnc", `{"number":"+12025550143","source":"letter"}`)
 	if d := into[DNCCheck](h, h.want(200, as, http.MethodGet, "/v1/dnc/+12025550143", nil)); !d.Listed || d.Items[0].Source != "letter" {
 		t.Errorf("do-not-call %+v", d)

@@ -62,6 +62,7 @@ var rules = map[string]access{
 	"GET /v1/campaigns/{id}/progress":    staff,
 	"GET /v1/campaigns/{id}/diagnostics": staff,
 	"GET /v1/campaigns/{id}/live":        staff,
+	"GET /v1/campaigns/{id}/decisions":   staff,
 
 	"GET /v1/lists":                   staff,
 	"POST /v1/lists":                  managers,

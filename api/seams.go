@@ -69,6 +69,10 @@ type CampaignStore interface {
 	// OutcomeCounts counts the campaign's ended calls by outcome.
 	OutcomeCounts(ctx context.Context, id dialer.CampaignID) (map[campaign.Outcome]int, error)
 	AbandonTally(ctx context.Context, id dialer.CampaignID, since time.Time) (compliance.Tally, error)
+	// ListDecisions returns the told decisions of the campaign's pacer in [from,
+	// to), the newest first; a zero time is no bound. after is the seq of the last
+	// one of the page before, 0 for the first page.
+	ListDecisions(ctx context.Context, id dialer.CampaignID, from, to time.Time, after int64, limit int) ([]dialer.Event, error)
 }
 
 // A ListStore keeps lists, leads and what was uploaded.

@@ -208,6 +208,7 @@ func (s *Server) route() {
 		s.routeTrunks()
 		s.routeTestCall()
 		s.routeCampaigns()
+		s.routeDecisions()
 		s.routeLists()
 		s.routeImports()
 		s.routeAgents()

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
@@ -59,8 +58,7 @@ type runner struct {
 	ownLooked time.Time
 	heeded    time.Time
 	ownAt     map[dialer.AgentID]time.Time
-	recorded  pacing.Decision // the last one in the log
-	recordAt  time.Time
+	told      told
 	recalled  bool // what an earlier run has learned is read
 	savedAt   time.Time
 	savedOf   int // attempts behind what is saved
@@ -338,94 +336,6 @@ func (r *runner) unready(c Campaign) string {
 		return "the campaign has no caller ID or no trunk"
 	}
 	return ""
-}
-
-// decide asks the pacer and starts as many attempts.
-func (r *runner) decide(c Campaign, counts agents.Counts, now time.Time) {
-	pacer, err := r.pacerFor(c)
-	if err != nil {
-		r.setTrouble(err.Error())
-		return
-	}
-	snapshot := r.snapshot(c, counts, now)
-	d := pacer.Decide(snapshot)
-	r.mu.Lock()
-	r.decision, r.decided = d, now
-	r.mu.Unlock()
-	r.record(d, now)
-	mode := c.Settings.Mode
-	if mode.Overdials() && d.AgentFirst {
-		mode = Progressive
-	}
-	for range min(d.Dial, len(r.hopper.leads)) {
-		r.start(r.hopper.pop(), mode)
-	}
-}
-
-// pacerFor returns the pacer of the campaign's settings.
-func (r *runner) pacerFor(c Campaign) (pacing.Pacer, error) {
-	cfg := pacing.Config{
-		Mode: pacing.Mode(c.Settings.Mode), Ratio: c.Settings.Ratio, Cap: *c.Settings.AbandonCap,
-		Undetected: !c.Settings.AMD,
-	}
-	if cfg.Cap == 0 && c.Settings.Mode.Overdials() {
-		cfg.Mode = pacing.Progressive // nobody may be abandoned
-	}
-	if r.pacer != nil && r.pacerOf == cfg {
-		return r.pacer, nil
-	}
-	pacer, err := pacing.New(cfg)
-	if err == nil {
-		r.pacer, r.pacerOf = pacer, cfg
-	}
-	return pacer, err
-}
-
-// snapshot is what the pacer gets to know.
-func (r *runner) snapshot(c Campaign, counts agents.Counts, now time.Time) pacing.Snapshot {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	law := r.legal.figures()
-	s := pacing.Snapshot{
-		Now: now, Ready: counts.Ready, Talking: counts.Talking, WrapUp: counts.WrapUp,
-		Answered: law.answered, Abandoned: law.abandoned, Cap: *c.Settings.AbandonCap,
-		Lines: r.s.lines.free(c.Settings.Trunks()), LeadsLeft: len(r.hopper.leads),
-	}
-	for a := range r.attempts {
-		age := now.Sub(a.since)
-		switch a.phase {
-		case phaseStarting:
-			s.Ringing = append(s.Ringing, 0)
-			if a.line == "" {
-				s.Lines--
-			}
-		case phaseRinging:
-			s.Ringing = append(s.Ringing, age)
-		case phaseDetecting:
-			s.Detecting = append(s.Detecting, age)
-		case phaseWaiting:
-			s.Waiting++
-		default:
-			continue
-		}
-		if a.holding {
-			s.Held++
-		}
-	}
-	slices.Sort(s.Ringing) // the same calls give the same decision, to the last digit
-	s.Laws = r.estimate.Laws(&s)
-	return s
-}
-
-// record puts a decision in the log when it differs in kind from the last one,
-// at most one a second.
-func (r *runner) record(d pacing.Decision, now time.Time) {
-	same := d.Limit == r.recorded.Limit && (d.Dial > 0) == (r.recorded.Dial > 0)
-	if same || now.Sub(r.recordAt) < time.Second {
-		return
-	}
-	r.recorded, r.recordAt = d, now
-	r.s.cfg.Store.Record(dialer.Event{At: now, Campaign: r.id, Fact: dialer.PacingDecided{Dial: d.Dial, Reason: d.Reason}})
 }
 
 // start sends a lead on its journey.

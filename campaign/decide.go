@@ -1,0 +1,167 @@
+package campaign
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"dialer"
+	"dialer/agents"
+	"dialer/pacing"
+)
+
+// decide asks the pacer and starts as many attempts.
+func (r *runner) decide(c Campaign, counts agents.Counts, now time.Time) {
+	pacer, err := r.pacerFor(c)
+	if err != nil {
+		r.setTrouble(err.Error())
+		return
+	}
+	snapshot := r.snapshot(c, counts, now)
+	d := pacer.Decide(snapshot)
+	r.mu.Lock()
+	r.decision, r.decided = d, now
+	r.mu.Unlock()
+	r.tell(c, counts, d, now)
+	mode := c.Settings.Mode
+	if mode.Overdials() && d.AgentFirst {
+		mode = Progressive
+	}
+	for range min(d.Dial, len(r.hopper.leads)) {
+		r.start(r.hopper.pop(), mode)
+	}
+}
+
+// pacerFor returns the pacer of the campaign's settings.
+func (r *runner) pacerFor(c Campaign) (pacing.Pacer, error) {
+	cfg := pacing.Config{
+		Mode: pacing.Mode(c.Settings.Mode), Ratio: c.Settings.Ratio, Cap: *c.Settings.AbandonCap,
+		Undetected: !c.Settings.AMD,
+	}
+	if cfg.Cap == 0 && c.Settings.Mode.Overdials() {
+		cfg.Mode = pacing.Progressive // nobody may be abandoned
+	}
+	if r.pacer != nil && r.pacerOf == cfg {
+		return r.pacer, nil
+	}
+	pacer, err := pacing.New(cfg)
+	if err == nil {
+		r.pacer, r.pacerOf = pacer, cfg
+	}
+	return pacer, err
+}
+
+// snapshot is what the pacer gets to know.
+func (r *runner) snapshot(c Campaign, counts agents.Counts, now time.Time) pacing.Snapshot {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	law := r.legal.figures()
+	s := pacing.Snapshot{
+		Now: now, Ready: counts.Ready, Talking: counts.Talking, WrapUp: counts.WrapUp,
+		Answered: law.answered, Abandoned: law.abandoned, Cap: *c.Settings.AbandonCap,
+		Lines: r.s.lines.free(c.Settings.Trunks()), LeadsLeft: len(r.hopper.leads),
+	}
+	for a := range r.attempts {
+		age := now.Sub(a.since)
+		switch a.phase {
+		case phaseStarting:
+			s.Ringing = append(s.Ringing, 0)
+			if a.line == "" {
+				s.Lines--
+			}
+		case phaseRinging:
+			s.Ringing = append(s.Ringing, age)
+		case phaseDetecting:
+			s.Detecting = append(s.Detecting, age)
+		case phaseWaiting:
+			s.Waiting++
+		default:
+			continue
+		}
+		if a.holding {
+			s.Held++
+		}
+	}
+	slices.Sort(s.Ringing) // the same calls give the same decision, to the last digit
+	s.Laws = r.estimate.Laws(&s)
+	return s
+}
+
+// How often a decision is told in the log: within toldSoon only once, so that one
+// that sways between two limits fills no log; and when nothing changes, each
+// toldAnyway. That makes 60 to 720 an hour of a running campaign.
+const (
+	toldSoon   = 5 * time.Second
+	toldAnyway = time.Minute
+)
+
+// told is what the log knows of the decisions.
+type told struct {
+	at         time.Time
+	policy     string
+	limit      pacing.Limit
+	agentFirst bool
+	placed     int // calls since
+}
+
+// tell puts a decision in the log when it differs in kind from the last one there,
+// or places many calls at once, and each minute.
+func (r *runner) tell(c Campaign, counts agents.Counts, d pacing.Decision, now time.Time) {
+	t := &r.told
+	t.placed += d.Dial
+	policy := policyOf(c.Settings)
+	many := max(3, counts.LoggedIn()/4)
+	same := t.policy == policy && t.limit == d.Limit && t.agentFirst == d.AgentFirst && d.Dial < many
+	wait := toldSoon
+	if same {
+		wait = toldAnyway
+	}
+	if now.Sub(t.at) < wait {
+		return
+	}
+	fact := decided(d)
+	fact.Policy, fact.Placed = policy, t.placed
+	fact.Seen.NotReady = counts.NotReady
+	for _, trunk := range c.Settings.Trunks() {
+		if on := r.s.cfg.Carrier.Capacity(trunk); on.Up {
+			fact.Seen.CallsPerSecond += on.Tokens
+		}
+	}
+	*t = told{at: now, policy: policy, limit: d.Limit, agentFirst: d.AgentFirst}
+	r.s.cfg.Store.Record(dialer.Event{At: now, Campaign: r.id, Fact: fact})
+}
+
+// decided is a decision as the log keeps it.
+func decided(d pacing.Decision) dialer.PacingDecided {
+	// More digits would say no more, and fill the log.
+	round := func(x float64) float64 {
+		if math.IsNaN(x) || math.IsInf(x, 0) {
+			return 0 // JSON has no such number, and the log must be written
+		}
+		return math.Round(x*1e4) / 1e4
+	}
+	s := d.Seen
+	return dialer.PacingDecided{
+		Dial: d.Dial, AgentFirst: d.AgentFirst, Limit: string(d.Limit), Reason: d.Reason,
+		Seen: dialer.PacingSeen{
+			Ready: s.Ready, Held: s.Held, Talking: s.Talking, WrapUp: s.WrapUp,
+			Ringing: s.Ringing, Detecting: s.Detecting, Waiting: s.Waiting,
+			Answered: s.Answered, Abandoned: s.Abandoned, Cap: s.Cap, Lines: s.Lines, LeadsLeft: s.LeadsLeft,
+		},
+		ExpectedFree: round(d.ExpectedFree), ExpectedAnswers: round(d.ExpectedAnswers), ExpectedLoss: round(d.ExpectedLoss),
+		Threshold: round(d.Threshold), Allowance: round(d.Allowance),
+	}
+}
+
+// policyOf names what decides, for people.
+func policyOf(s Settings) string {
+	switch s.Mode {
+	case Power:
+		return fmt.Sprintf("power, %g calls per agent, cap %g %%", s.Ratio, 100**s.AbandonCap)
+	case Predictive:
+		return fmt.Sprintf("predictive, cap %g %%", 100**s.AbandonCap)
+	default:
+		return string(s.Mode)
+	}
+}
