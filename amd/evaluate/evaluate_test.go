@@ -93,7 +93,7 @@ func TestListen(t *testing.T) {
 		40: {{Kind: amd.BeepStarted, At: 800 * m, Start: 700 * m, End: -1, Hz: 700}},
 	}}
 	o := Listen(d, make([]int16, 8000))
-	if d.n != 50 || o.Beep != (amd.Beep{Start: 310 * m, End: time.Second, Hz: 700}) || o.BeepTold != 400*m || o.Late != 400*m || len(o.Events) != 4 {
+	if d.n != 50 || o.Beep != (amd.Beep{Start: 310 * m, End: time.Second, Hz: 701}) || o.BeepTold != 400*m || o.Late != 400*m || len(o.Events) != 4 {
 		t.Errorf("%d frames, %+v", d.n, o)
 	}
 	if d := (&script{done: 80}); Listen(d, make([]int16, 8000)).Beep.Start >= 0 || d.n != 80 {
