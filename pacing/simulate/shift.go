@@ -11,12 +11,10 @@ import (
 // A call is drawn whole when it is placed, from a source of its own lead: so all
 // pacers meet the same people.
 type call struct {
-	agent                  int // held for it, counted from 1; 0: none
-	person, machine        bool
-	verdict                bool // taken for a person
-	greeting, detect, talk float64
-	deadline               float64
-	waiting, talking       bool
+	Lead
+	agent            int // held for it, counted from 1; 0: none
+	deadline         float64
+	waiting, talking bool
 }
 
 // Pacers decide every second, and on events no more often than this.
@@ -27,9 +25,7 @@ type run struct {
 	w       *World
 	pacer   pacing.Pacer
 	floor   *pacing.Floor
-	seed    uint64
-	lead    *rand.PCG
-	leads   *rand.Rand
+	leads   *Leads
 	staff   *rand.Rand
 	now     float64
 	end     float64
@@ -82,9 +78,8 @@ func runShift(ctx context.Context, w *World, p pacing.Pacer, est *pacing.Estimat
 }
 
 func newRun(w *World, p pacing.Pacer, seed uint64) *run {
-	lead := rand.NewPCG(seed, 0)
 	r := &run{
-		w: w, pacer: p, seed: seed, lead: lead, leads: rand.New(lead), staff: rand.New(rand.NewPCG(seed, 1<<63)),
+		w: w, pacer: p, leads: NewLeads(w, seed), staff: rand.New(rand.NewPCG(seed, 1<<63)),
 		end: w.length(), start: time.Date(2026, 1, 5, 9, 0, 0, 0, time.UTC),
 		floor: pacing.NewFloor(time.Duration(w.RingTimeout * float64(time.Second))),
 		calls: map[uint64]*call{}, tokens: w.CallsPerSecond, decided: -1,
@@ -150,12 +145,12 @@ func (r *run) handle(e event) {
 		r.hangUp(e.call)
 	case answered:
 		c := r.calls[e.call]
-		if c.person {
+		if c.Person {
 			r.res.Answered++
 		}
-		c.deadline = r.now + c.greeting + r.w.Window
+		c.deadline = r.now + c.Greeting + r.w.Window
 		r.tell(pacing.Event{Kind: pacing.CallAnswered, Call: e.call})
-		r.after(c.detect, classified, e.call, 0)
+		r.after(c.Detect, classified, e.call, 0)
 		return
 	case classified:
 		r.classified(e.call)
@@ -180,17 +175,17 @@ func (r *run) handle(e event) {
 // classified is the end of detection.
 func (r *run) classified(id uint64) {
 	c := r.calls[id]
-	r.tell(pacing.Event{Kind: pacing.CallClassified, Call: id, Live: c.verdict})
+	r.tell(pacing.Event{Kind: pacing.CallClassified, Call: id, Live: c.Live})
 	switch {
-	case c.verdict && c.agent > 0:
+	case c.Live && c.agent > 0:
 		r.connect(id, c, c.agent-1)
 		return
-	case c.verdict:
+	case c.Live:
 		c.waiting = true
 		r.queue = append(r.queue, id)
 		r.after(max(c.deadline-r.now, 0), expired, id, 0)
 		return
-	case c.person:
+	case c.Person:
 		r.res.FalsePositives++
 		r.person(r.w.CountFalsePositives)
 	default:
@@ -203,7 +198,7 @@ func (r *run) classified(id uint64) {
 func (r *run) abandon(id uint64, c *call) {
 	r.answered++
 	r.abandoned++
-	if c.person {
+	if c.Person {
 		r.res.Abandoned++
 		r.person(true)
 	} else {
@@ -256,12 +251,12 @@ func (r *run) connect(id uint64, c *call, agent int) {
 	c.waiting, c.talking = false, true
 	r.answered++
 	r.res.Connected++
-	if c.person {
+	if c.Person {
 		r.person(false)
 	}
 	r.tell(pacing.Event{Kind: pacing.CallConnected, Call: id, Agent: uint64(agent + 1)})
 	r.becomes(agent, talking)
-	r.after(c.talk, talked, id, agent)
+	r.after(c.Talk, talked, id, agent)
 }
 
 // soon decides now, or when it is time again.
@@ -325,41 +320,16 @@ func (r *run) room() int {
 
 // place dials the next lead, for an agent who is held for it unless that is 0.
 func (r *run) place(agent int) {
-	w := r.w
 	r.res.Dialed++
 	r.tokens--
 	r.up++
 	id := uint64(r.res.Dialed)
-	r.lead.Seed(r.seed, id)
-	x, verdict := r.leads.Float64(), r.leads.Float64()
-	p := w.Answer.at(r.now, w.length())
-	rest := 1 - p
-	c := &call{person: x < p, machine: x >= p && x < p+rest*w.Machines, agent: agent}
+	c := &call{Lead: r.leads.Call(id, r.now), agent: agent}
 	r.calls[id] = c
 	r.tell(pacing.Event{Kind: pacing.CallPlaced, Call: id, Agent: uint64(agent)})
-	switch {
-	case c.person || c.machine:
-	case x < p+rest*(w.Machines+w.Busy):
-		r.after(w.BusyAfter, ended, id, 0)
-		return
-	default:
-		r.after(w.RingTimeout, ended, id, 0)
-		return
+	if c.Answers {
+		r.after(c.Ring, answered, id, 0)
+	} else {
+		r.after(c.Ring, ended, id, 0)
 	}
-	ring := w.Ring.Draw(r.leads)
-	c.greeting = w.Greeting.Draw(r.leads)
-	c.talk = w.MachineTalk.Draw(r.leads)
-	if c.person {
-		c.talk = w.Talk.Draw(r.leads)
-	}
-	c.verdict = true
-	if w.Detect != nil {
-		c.detect = w.Detect.Draw(r.leads)
-		c.verdict = c.person && verdict >= w.FalsePositive || c.machine && verdict < w.FalseNegative
-	}
-	if ring >= w.RingTimeout {
-		r.after(w.RingTimeout, ended, id, 0)
-		return
-	}
-	r.after(ring, answered, id, 0)
 }

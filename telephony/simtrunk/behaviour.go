@@ -30,6 +30,10 @@ type Behaviour struct {
 	// AudioFor is how long after the answer its packets come; 0 means to the
 	// end, and a negative one that none ever comes.
 	AudioFor time.Duration
+	// Packets are the only ones that come, by what they are after the answer: a
+	// far end that suppresses silence. nil means one every 20 ms. With the few
+	// that a detector needs, a shift of thousands of calls costs little.
+	Packets []time.Duration
 	// HangupAfter is how long after the answer it hangs up if nobody was
 	// connected; 0 means never.
 	HangupAfter time.Duration

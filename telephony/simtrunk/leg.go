@@ -17,6 +17,7 @@ type leg struct {
 	station  string        // the phone's name; empty for a trunk's leg
 	talkFor  time.Duration // see Behaviour
 	audioFor time.Duration
+	packets  []time.Duration  // see Behaviour; nil is all
 	onTalk   func(other *leg) // a relay to another leg began
 	onPart   func(other *leg) // it ended
 	onEnd    func()
@@ -64,13 +65,8 @@ func (l *leg) after(d time.Duration, f func()) *time.Timer {
 
 func (l *leg) ReadFrame(ctx context.Context) (telephony.Frame, error) {
 	l.mu.Lock()
-	n := l.next
-	due := l.info.AnsweredAt.Add(time.Duration(n+1) * telephony.FrameDuration)
-	if late := time.Since(due); late > waiting {
-		skip := int((late - waiting + telephony.FrameDuration - 1) / telephony.FrameDuration)
-		n += skip
-		due = due.Add(time.Duration(skip) * telephony.FrameDuration)
-	}
+	n, offset, comes := l.upcoming()
+	due := l.info.AnsweredAt.Add(offset + telephony.FrameDuration)
 	ended := l.ended
 	l.mu.Unlock()
 	if ended {
@@ -79,7 +75,7 @@ func (l *leg) ReadFrame(ctx context.Context) (telephony.Frame, error) {
 	if err := ctx.Err(); err != nil {
 		return telephony.Frame{}, err
 	}
-	if l.audioFor != 0 && time.Duration(n)*telephony.FrameDuration >= l.audioFor {
+	if !comes {
 		select { // no packet comes any more
 		case <-l.done:
 			return telephony.Frame{}, telephony.ErrLegEnded
@@ -92,7 +88,7 @@ func (l *leg) ReadFrame(ctx context.Context) (telephony.Frame, error) {
 			return telephony.Frame{}, err
 		}
 	}
-	f := telephony.Frame{Offset: time.Duration(n) * telephony.FrameDuration}
+	f := telephony.Frame{Offset: offset}
 	if l.audio != nil {
 		l.audio(f.Offset, &f)
 	}
@@ -105,6 +101,26 @@ func (l *leg) ReadFrame(ctx context.Context) (telephony.Frame, error) {
 		t.f(f, false)
 	}
 	return f, nil
+}
+
+// upcoming is the number and the place of the frame that is read next, and
+// whether it ever comes. A reader that stalled has missed some.
+func (l *leg) upcoming() (n int, offset time.Duration, comes bool) {
+	age := time.Since(l.info.AnsweredAt)
+	if l.packets != nil {
+		for n = l.next; n < len(l.packets); n++ {
+			if offset = l.packets[n]; age-offset-telephony.FrameDuration <= waiting {
+				return n, offset, l.audioFor == 0 || offset < l.audioFor
+			}
+		}
+		return n, 0, false
+	}
+	n = l.next
+	if late := age - time.Duration(n+1)*telephony.FrameDuration; late > waiting {
+		n += int((late - waiting + telephony.FrameDuration - 1) / telephony.FrameDuration)
+	}
+	offset = time.Duration(n) * telephony.FrameDuration
+	return n, offset, l.audioFor == 0 || offset < l.audioFor
 }
 
 // wait waits for the next frame to be due.

@@ -160,7 +160,7 @@ func (t *Trunk) answer(a *attempt) *leg {
 		PlacedAt: a.placed, RingingAt: a.ringing, AnsweredAt: time.Now(),
 		SIPStatus: 200, Reason: "OK", Tries: a.try(200, ""),
 	}, a.b.Audio, a.b.Hears)
-	l.talkFor, l.audioFor = a.b.TalkFor, a.b.AudioFor
+	l.talkFor, l.audioFor, l.packets = a.b.TalkFor, a.b.AudioFor, a.b.Packets
 	l.onEnd = func() {
 		t.mu.Lock()
 		defer t.mu.Unlock()

@@ -275,6 +275,26 @@ func TestFramesComeAtTheirPace(t *testing.T) {
 	})
 }
 
+// A far end that suppresses silence sends few packets, each in its time.
+func TestPackets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		leg := dial(t, always(simtrunk.Behaviour{Answer: true, Packets: []time.Duration{0, 700 * time.Millisecond}}), "c")
+		answer := time.Now()
+		for _, want := range []time.Duration{0, 700 * time.Millisecond} {
+			f, err := leg.ReadFrame(t.Context())
+			if err != nil || f.Offset != want || time.Since(answer) != want+telephony.FrameDuration {
+				t.Errorf("frame of %v after %v, %v; want that of %v", f.Offset, time.Since(answer), err, want)
+			}
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if f, err := leg.ReadFrame(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("a third frame, of %v, %v", f.Offset, err)
+		}
+		leg.Hangup(telephony.CauseNormal)
+	})
+}
+
 func TestReadEndsWithTheLeg(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		leg := dial(t, always(simtrunk.Behaviour{Answer: true, HangupAfter: 90 * time.Millisecond}), "c")
