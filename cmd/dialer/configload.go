@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding"
 	"errors"
 	"fmt"
 	"io"
@@ -237,6 +238,12 @@ func mapping(node ast.Node) ([]*ast.MappingValueNode, bool) {
 
 // setText parses s into v and says what is wrong with it, or "".
 func setText(v reflect.Value, s string) string {
+	if t, ok := v.Addr().Interface().(encoding.TextUnmarshaler); ok {
+		if err := t.UnmarshalText([]byte(s)); err != nil {
+			return err.Error()
+		}
+		return ""
+	}
 	if v.Type() == reflect.TypeFor[time.Duration]() {
 		d, err := time.ParseDuration(s)
 		if err != nil {

@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"text/tabwriter"
-	"time"
 
 	"github.com/alecthomas/kong"
 
@@ -20,29 +19,28 @@ import (
 // simulateCmd runs virtual shifts. What no flag and no scenario says is as in the
 // world in which pacers are compared.
 type simulateCmd struct {
-	Agents     []int        `help:"Agents (10); several teams, as 5,10,20, are compared." placeholder:"N,…"`
-	AnswerRate *shareFlag   `help:"Share of attempts that a person answers: 0.2 or 20%." placeholder:"SHARE"`
-	Talk       *secondsFlag `help:"Mean talk: 120 or 2m." placeholder:"TIME"`
-	Wrap       *secondsFlag `help:"Mean wrap-up (15)." placeholder:"TIME"`
-	Ring       *secondsFlag `help:"Mean time to an answer (12)." placeholder:"TIME"`
-	Timeout    *secondsFlag `name:"ring-timeout" help:"Longest ring (25, or twice --ring)." placeholder:"TIME"`
-	AMD        *switchFlag  `name:"amd" help:"Detection of answering machines: on or off (on)." placeholder:"on|off"`
-	Cap        []capFlag    `help:"Allowed abandoned share: 3% or 0.03; several, as 1%,3%,5%, are compared." placeholder:"SHARE,…"`
-	Hours      *float64     `help:"Length of the shift (8)." placeholder:"H"`
-	Policy     []string     `help:"What to compare: ${policies}. Default: ${compared}." placeholder:"NAME,…"`
-	Seeds      *int         `help:"Shifts for each policy (4)." placeholder:"N"`
-	Leads      *int         `help:"Leads on the list; it never ends otherwise." placeholder:"N"`
-	Warm       bool         `help:"Begin with what a shift before has taught."`
-	Scenario   string       `help:"What else there is, as YAML: docs/pacing.md. Flags come before it." placeholder:"FILE"`
-	JSON       bool         `name:"json" help:"One JSON object a policy, each on a line."`
-	SVG        string       `name:"svg" help:"Plot occupancy against abandoned calls, and both over time." placeholder:"FILE"`
+	Agents     []int        `help:"Agents (10); several teams, as 5,10,20, are compared. With --leads or --talk-hours and without this: the teams around the one that is enough." placeholder:"N,…" group:"Team and shift:"`
+	Hours      *float64     `help:"Length of the shift (8), within which a list is to be finished." placeholder:"H" group:"Team and shift:"`
+	Leads      *int         `help:"Leads on the list: when is it finished? It never ends otherwise." placeholder:"N" group:"Team and shift:"`
+	TalkHours  *float64     `help:"Hours of talk that the team should come to in the shift: how many agents?" placeholder:"H" group:"Team and shift:"`
+	AnswerRate *shareFlag   `help:"Share of attempts that a person answers (20%): 0.2 or 20%." placeholder:"SHARE" group:"Calls:"`
+	Talk       *secondsFlag `help:"Mean talk (2m): 120 or 2m." placeholder:"TIME" group:"Calls:"`
+	Wrap       *secondsFlag `help:"Mean wrap-up (15s)." placeholder:"TIME" group:"Calls:"`
+	Ring       *secondsFlag `help:"Mean time to an answer (12s)." placeholder:"TIME" group:"Calls:"`
+	Timeout    *secondsFlag `name:"ring-timeout" help:"Longest ring (25s, or twice --ring)." placeholder:"TIME" group:"Calls:"`
+	AMD        *switchFlag  `name:"amd" help:"Detection of answering machines (on): on or off." placeholder:"on|off" group:"Calls:"`
+	Cap        []capFlag    `help:"Allowed abandoned share (3%): 3% or 0.03; several, as 1%,3%,5%, are compared." placeholder:"SHARE,…" group:"Calls:"`
+	Policy     []string     `help:"What to compare: ${policies}. Default: ${compared}." placeholder:"NAME,…" group:"What is run:"`
+	Seeds      *int         `help:"Shifts for each policy (4): more make the standard errors smaller." placeholder:"N" group:"What is run:"`
+	Warm       bool         `help:"Begin with what a shift before has taught." group:"What is run:"`
+
+	Scenario string `help:"What else there is, as YAML: docs/pacing.md. Flags come before it." placeholder:"FILE" group:"From files and campaigns:"`
+	Save     string `help:"Write the scenario that all this comes to, as YAML, and simulate nothing; - prints it." placeholder:"FILE" group:"From files and campaigns:"`
+	JSON     bool   `name:"json" help:"One JSON object a policy, each on a line." group:"Output:"`
+	SVG      string `name:"svg" help:"Plot occupancy against abandoned calls, and both over time." placeholder:"FILE" group:"Output:"`
 }
 
 func (c *simulateCmd) Run(t *terminal) error {
-	entries, seeds, err := c.entries(t)
-	if err != nil {
-		return err
-	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	go func() {
@@ -52,9 +50,20 @@ func (c *simulateCmd) Run(t *terminal) error {
 		case <-ctx.Done():
 		}
 	}()
-	bar := progressBar{out: t.err, all: len(entries) * seeds, live: isTerminal(t.err)}
+	s, err := c.scenario(t)
+	if err != nil {
+		return err
+	}
+	if c.Save != "" {
+		return c.save(t.out, &s)
+	}
+	entries, err := s.Entries(ctx)
+	if err != nil {
+		return err
+	}
+	bar := progressBar{out: t.err, all: len(entries) * s.Seeds, live: isTerminal(t.err)}
 	bar.show()
-	all, err := simulate.Compare(ctx, entries, simulate.Seeds(seeds), 0, bar.step)
+	all, err := simulate.Compare(ctx, entries, simulate.Seeds(s.Seeds), 0, bar.step)
 	bar.clear()
 	if err != nil {
 		return err
@@ -65,93 +74,80 @@ func (c *simulateCmd) Run(t *terminal) error {
 		}
 	}
 	if c.JSON {
-		return printSimulatedJSON(t.out, all, len(c.Cap) > 1)
+		return printSimulatedJSON(t.out, simulate.FiguresOf(&s, entries, all))
 	}
-	printSimulated(t.out, entries, all)
+	printSimulated(t.out, &s, entries, all)
 	return nil
 }
 
-// entries are every policy in every team and under every cap.
-func (c *simulateCmd) entries(t *terminal) ([]simulate.Entry, int, error) {
-	s, l, problems := readScenario(c.Scenario)
+// scenario is what file and flags say, or prints every mistake in them.
+func (c *simulateCmd) scenario(t *terminal) (simulate.Scenario, error) {
+	s, l, problems := readScenario(c.Scenario, simulate.DefaultScenario())
 	if len(problems) == 0 {
-		problems = append(c.apply(&s), s.policyProblems()...)
+		problems = c.apply(&s)
+		problems = append(problems, scenarioProblems(&s)...)
 	}
-	var entries []simulate.Entry
-	for _, agents := range c.teams(&s) {
-		for _, limit := range c.caps(&s) {
-			s.Agents, s.Cap = agents, limit
-			w, more := s.world()
-			if len(problems) == 0 || c.Scenario == "" && len(entries) == 0 {
-				problems = append(problems, more...)
-			}
-			for _, name := range s.Policies {
-				if p, err := simulate.ParsePolicy(name); err == nil {
-					entries = append(entries, simulate.Entry{World: w, Policy: p, Warm: c.Warm})
-				}
-			}
+	if len(problems) == 0 {
+		return s, nil
+	}
+	for _, p := range problems {
+		if p.Line == 0 {
+			p.Path = c.flagOf(p.Path)
+			p.Line = l.lineOf(p.Path)
+		}
+		if c.Scenario != "" && p.Path != c.Scenario && p.Line > 0 {
+			fmt.Fprintf(t.err, "%s: %s\n", c.Scenario, p)
+		} else {
+			fmt.Fprintf(t.err, "dialer: %s\n", p)
 		}
 	}
-	if len(problems) > 0 {
-		for _, p := range problems {
-			if p.Line == 0 {
-				p.Path = c.flagOf(p.Path)
-				p.Line = l.lineOf(p.Path)
-			}
-			if c.Scenario != "" && p.Path != c.Scenario && p.Line > 0 {
-				fmt.Fprintf(t.err, "%s: %s\n", c.Scenario, p)
-			} else {
-				fmt.Fprintf(t.err, "dialer: %s\n", p)
-			}
-		}
-		return nil, 0, exitError(2)
-	}
-	return entries, s.Seeds, nil
+	return s, exitError(2)
 }
 
-func (c *simulateCmd) teams(s *scenario) []int {
-	if len(c.Agents) == 0 {
-		return []int{s.Agents}
+// save writes the scenario where it was asked for.
+func (c *simulateCmd) save(out io.Writer, s *simulate.Scenario) error {
+	if c.Save == "-" {
+		return writeScenario(out, s, nil, nil)
 	}
-	return c.Agents
-}
-
-func (c *simulateCmd) caps(s *scenario) []float64 {
-	if len(c.Cap) == 0 {
-		return []float64{s.Cap}
+	var b bytes.Buffer
+	writeScenario(&b, s, nil, nil) // a buffer takes all
+	if err := os.WriteFile(c.Save, b.Bytes(), 0o644); err != nil {
+		return fmt.Errorf("the scenario cannot be written: %w", err)
 	}
-	var all []float64
-	for _, x := range c.Cap {
-		all = append(all, float64(x))
-	}
-	return all
+	return nil
 }
 
 // apply puts the flags over the scenario.
-func (c *simulateCmd) apply(s *scenario) []Problem {
+func (c *simulateCmd) apply(s *simulate.Scenario) []Problem {
 	if len(c.Agents) > 0 {
-		s.Shifts = nil
+		s.Shifts, s.Teams = nil, c.Agents
+	}
+	if len(c.Cap) > 0 {
+		s.Caps = nil
+		for _, x := range c.Cap {
+			s.Caps = append(s.Caps, float64(x))
+		}
 	}
 	if c.AnswerRate != nil {
 		s.AnswerRate, s.AnswerRates = float64(*c.AnswerRate), nil
 	}
-	lasts := func(f *secondsFlag, l *scenarioLaw) {
+	lasts := func(f *secondsFlag, l *simulate.LawText) {
 		if f == nil {
 			return
 		}
 		if l.Law == "lognormal" || l.Law == "gamma" || l.Law == "exponential" || l.Law == "constant" {
-			l.Mean = time.Duration(*f)
+			l.Mean = *f
 			return
 		}
-		*l = scenarioLaw{scenarioPart: scenarioPart{Law: "lognormal", Mean: time.Duration(*f), CV: 1}}
+		*l = simulate.LawText{LawPart: simulate.LawPart{Law: "lognormal", Mean: *f, CV: 1}}
 	}
 	lasts(c.Talk, &s.Talk)
 	lasts(c.Wrap, &s.Wrap)
 	lasts(c.Ring, &s.Ring)
 	if c.Timeout != nil {
-		s.RingTimeout = time.Duration(*c.Timeout)
+		s.RingTimeout = *c.Timeout
 	} else if c.Ring != nil {
-		s.RingTimeout = max(s.RingTimeout, 2*time.Duration(*c.Ring))
+		s.RingTimeout = max(s.RingTimeout, 2*(*c.Ring))
 	}
 	if (c.Ring != nil || c.Timeout != nil) && s.Ring.Law == "gamma" {
 		s.Ring.Max = s.RingTimeout
@@ -165,12 +161,16 @@ func (c *simulateCmd) apply(s *scenario) []Problem {
 	if c.Leads != nil {
 		s.Leads = *c.Leads
 	}
+	if c.TalkHours != nil {
+		s.TalkHours = *c.TalkHours
+	}
 	if c.Seeds != nil {
 		s.Seeds = *c.Seeds
 	}
 	if len(c.Policy) > 0 {
 		s.Policies = c.Policy
 	}
+	s.Warm = s.Warm || c.Warm
 	if c.Leads != nil && *c.Leads == 0 {
 		return []Problem{{Path: "--leads", What: "0 leads are no list", Hint: "leave the flag out for a list without end"}}
 	}
@@ -182,13 +182,18 @@ func (c *simulateCmd) flagOf(path string) string {
 	head, _, _ := strings.Cut(path, ".")
 	head, _, _ = strings.Cut(head, "[")
 	for name, given := range map[string]bool{
-		"agents": len(c.Agents) > 0, "answer_rate": c.AnswerRate != nil, "talk": c.Talk != nil, "wrap": c.Wrap != nil,
-		"ring": c.Ring != nil, "ring_timeout": c.Timeout != nil, "cap": len(c.Cap) > 0, "hours": c.Hours != nil,
+		"agents": len(c.Agents) > 0, "teams": len(c.Agents) > 0, "talk_hours": c.TalkHours != nil, "answer_rate": c.AnswerRate != nil, "talk": c.Talk != nil, "wrap": c.Wrap != nil,
+		"ring": c.Ring != nil, "ring_timeout": c.Timeout != nil, "cap": len(c.Cap) > 0, "caps": len(c.Cap) > 0, "hours": c.Hours != nil,
 		"seeds": c.Seeds != nil, "leads": c.Leads != nil, "policies": len(c.Policy) > 0,
 	} {
 		if name == head && given {
-			if name == "policies" {
+			switch name {
+			case "policies":
 				name = "policy"
+			case "teams":
+				name = "agents"
+			case "caps":
+				name = "cap"
 			}
 			return "--" + strings.ReplaceAll(name, "_", "-")
 		}
@@ -230,21 +235,7 @@ func parseShare(text string, most float64) (float64, error) {
 }
 
 // A secondsFlag is a time, in seconds when it has no unit.
-type secondsFlag time.Duration
-
-// UnmarshalText implements encoding.TextUnmarshaler.
-func (f *secondsFlag) UnmarshalText(text []byte) error {
-	s := strings.TrimSpace(string(text))
-	d, err := time.ParseDuration(s)
-	if x, number := strconv.ParseFloat(s, 64); number == nil && x >= 0 && x <= 1e6 {
-		d, err = time.Duration(x*float64(time.Second)), nil
-	}
-	if err != nil || d < 0 {
-		return fmt.Errorf("%q is not a time such as 120, 90s or 2m", text)
-	}
-	*f = secondsFlag(d)
-	return nil
-}
+type secondsFlag = simulate.Span
 
 // A switchFlag is on when it has no value.
 type switchFlag bool

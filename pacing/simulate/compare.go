@@ -44,7 +44,9 @@ type Summary struct {
 	// some shift. Pace is calls dialed an hour.
 	Finished float64
 	Pace     float64
-	Slices   []Slice // of all shifts together
+	// TalkHours is what the team talks in a shift, on average.
+	TalkHours float64
+	Slices    []Slice // of all shifts together
 }
 
 // Compare runs every entry with every seed, on so many processors at once (0: all),
@@ -134,6 +136,7 @@ func summarise(e *Entry, results []Result) Summary {
 		}
 		s.WorstHour = max(s.WorstHour, r.WorstHour)
 		s.Excess += r.Excess
+		s.TalkHours += r.Talk / 3600 / float64(len(results))
 		s.Finished += r.Finished / float64(len(results))
 		finished = finished && r.Finished > 0
 		for j, x := range r.Slices {

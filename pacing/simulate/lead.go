@@ -46,7 +46,11 @@ func (l *Leads) Call(n uint64, now float64) Lead {
 		}
 		return lead
 	}
-	ring := w.Ring.Draw(r)
+	law := w.Ring
+	if lead.Machine && w.MachineRing != nil {
+		law = w.MachineRing
+	}
+	ring := law.Draw(r)
 	lead.Greeting = w.Greeting.Draw(r)
 	lead.Talk = w.MachineTalk.Draw(r)
 	if lead.Person {

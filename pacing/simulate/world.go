@@ -25,6 +25,7 @@ type World struct {
 	// answers, Busy that of busy and invalid numbers; the rest ring out.
 	Machines, Busy float64
 	Ring           Law // to an answer
+	MachineRing    Law // to that of a machine; nil: as Ring
 	RingTimeout    float64
 	BusyAfter      float64
 	Greeting       Law // what the person says first
@@ -186,6 +187,9 @@ func (w *World) Validate() error {
 		add("busy", fmt.Errorf("%g and machines of %g are more than all", w.Busy, w.Machines))
 	}
 	law("ring", w.Ring)
+	if w.MachineRing != nil {
+		law("machine_ring", w.MachineRing)
+	}
 	add("ring_timeout", positive("", w.RingTimeout, false))
 	add("busy_after", positive("", w.BusyAfter, true))
 	law("greeting", w.Greeting)
