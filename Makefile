@@ -47,6 +47,9 @@ bench: ## every benchmark once, or those of BENCH=pattern
 sim: ## the tables of docs/pacing.md, about ten minutes; CELLS=base/20/0.2 for some of them
 	@go run ./internal/pacingtables -cells '$(CELLS)' -seeds $${SEEDS:-1}
 
+agreement: ## whole shifts of the engine beside the simulator's, in virtual time
+	AGREEMENT=full go test -count=1 -timeout 60m -v -run EngineAgrees ./campaign
+
 plots: ## draw the plots of docs/pacing.md
 	@go run ./internal/pacingtables -plots docs
 

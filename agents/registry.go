@@ -107,6 +107,9 @@ func (r *Registry) Run(ctx context.Context) error {
 	}
 	r.mu.Unlock()
 
+	var alive sync.WaitGroup
+	alive.Go(func() { r.keepAlive(ctx) })
+	defer alive.Wait()
 	for {
 		timer := time.NewTimer(r.expire())
 		select {

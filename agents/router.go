@@ -164,6 +164,7 @@ func (r *Registry) Counts(id dialer.CampaignID) Counts {
 		return c
 	}
 	now := time.Now()
+	c.Talking = make([]time.Duration, 0, len(p.members))
 	for _, s := range p.members {
 		switch age := now.Sub(s.since); s.state {
 		case Ready:
@@ -185,6 +186,21 @@ func (r *Registry) Counts(id dialer.CampaignID) Counts {
 		}
 	}
 	return c
+}
+
+// Ready returns the campaign's agents who can take a call now.
+func (r *Registry) Ready(id dialer.CampaignID) []dialer.AgentID {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var ready []dialer.AgentID
+	if p := r.pools[id]; p != nil {
+		for _, s := range p.members {
+			if s.available() {
+				ready = append(ready, s.agent.ID)
+			}
+		}
+	}
+	return ready
 }
 
 // Changed is signalled when the campaign's Counts changed. It has a capacity of

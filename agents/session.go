@@ -307,7 +307,10 @@ func (s *Session) keepPhone(leg telephony.Leg) {
 	pause := s.r.cfg.RingAgain
 	for {
 		up := time.Now()
-		s.holdPhone(leg)
+		select {
+		case <-leg.Done():
+		case <-s.ctx.Done():
+		}
 		if s.ctx.Err() != nil {
 			leg.Hangup(telephony.CauseNormal)
 			return

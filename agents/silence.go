@@ -1,6 +1,7 @@
 package agents
 
 import (
+	"context"
 	"time"
 
 	"dialer/telephony"
@@ -14,32 +15,37 @@ import (
 // agent the bandwidth and the work of a talk and keep nothing longer alive.
 const silenceEvery = time.Second
 
-// holdPhone keeps the phone's leg alive until it ends or the session does.
-func (s *Session) holdPhone(leg telephony.Leg) {
+// keepAlive sends silence to the phones of all who do not talk, until ctx ends.
+func (r *Registry) keepAlive(ctx context.Context) {
 	tick := time.NewTicker(silenceEvery)
 	defer tick.Stop()
+	var quiet []telephony.Leg
 	for {
 		select {
-		case <-s.ctx.Done():
-			return
-		case <-leg.Done():
-			return
 		case <-tick.C:
+		case <-ctx.Done():
+			return
 		}
-		if s.talking() { // the person's voice keeps it alive
-			continue
+		quiet = r.quiet(quiet[:0])
+		for _, leg := range quiet {
+			if err := leg.WriteFrame(telephony.Frame{}); err != nil {
+				r.log.Debug("silence could not be sent to an agent's phone", "err", err)
+			}
 		}
-		if err := leg.WriteFrame(telephony.Frame{}); err != nil {
-			s.r.log.Debug("silence could not be sent to an agent's phone", "agent", s.agent.ID, "err", err)
-		}
+		clear(quiet) // keeps no leg that has ended
 	}
 }
 
-// talking reports whether somebody else writes to the phone. A frame of silence
-// that was on its way at the begin of a talk is lost in it: 20 ms, and none when
-// the legs are relayed.
-func (s *Session) talking() bool {
-	s.r.mu.Lock()
-	defer s.r.mu.Unlock()
-	return s.state == Talking
+// quiet appends the phones to which nobody else writes: in a talk the person's
+// voice keeps them alive. A frame of silence that was on its way at the begin of
+// a talk is lost in it: 20 ms, and none when the legs are relayed.
+func (r *Registry) quiet(legs []telephony.Leg) []telephony.Leg {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, s := range r.sessions {
+		if s.state != Talking && s.state != LoggedOut && s.phone() {
+			legs = append(legs, s.leg)
+		}
+	}
+	return legs
 }

@@ -126,6 +126,7 @@ const beginLimit = 2 * time.Second
 func (a *attempt) begin() bool {
 	now := time.Now()
 	candidate := a.r.candidate(a.campaign, a.lead)
+	candidate.NumberRead = true // before it came into the hopper
 	if v := compliance.Check(candidate, now); !v.Allowed {
 		a.excludeBy(v)
 		return false

@@ -91,13 +91,8 @@ func (r *runner) ended(a *attempt, c Call) {
 // wrapped teaches the estimator how long a wrap-up took, and whether the agent
 // went away after it.
 func (r *runner) wrapped(agent dialer.AgentID, d time.Duration) {
-	left := true
-	for _, s := range r.s.cfg.Agents.List() {
-		if s.Agent == agent {
-			left = s.State == agents.NotReady
-			break
-		}
-	}
+	state := r.s.cfg.Agents.State(agent).State
+	left := state == agents.NotReady || state == agents.LoggedOut
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.estimate.Wrapped(d, left)

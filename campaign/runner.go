@@ -18,7 +18,8 @@ import (
 
 // How often a runner looks at what.
 const (
-	tick       = 200 * time.Millisecond
+	tick       = 400 * time.Millisecond // while nothing happens
+	gather     = 200 * time.Millisecond // between looks that events cause
 	tallyEvery = 5 * time.Second
 	ownEvery   = 5 * time.Second        // an agent's own callbacks, while they are ready
 	doneEvery  = 5 * time.Second        // whether any lead is left
@@ -94,7 +95,6 @@ func newRunner(s *Scheduler, c Campaign) *runner {
 	r := &runner{
 		s: s, id: c.ID, log: s.log.With("campaign", c.ID),
 		kick:     make(chan struct{}, 1),
-		ownAt:    map[dialer.AgentID]time.Time{},
 		attempts: map[*attempt]struct{}{},
 	}
 	r.dialing, r.stop = context.WithCancelCause(s.dialing)
@@ -145,6 +145,7 @@ func (r *runner) run() {
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
 	changed := r.s.cfg.Agents.Changed(r.id)
+	var woken time.Time
 	for {
 		r.step(time.Now())
 		// Leads that cannot be given back at a shutdown are settled at the start.
@@ -154,9 +155,15 @@ func (r *runner) run() {
 		}
 		select {
 		case <-ticker.C:
+			continue
 		case <-changed:
 		case <-r.kick:
 		}
+		// A large team has hundreds of events a second: those of the next moments
+		// are looked at together.
+		time.Sleep(gather - time.Since(woken))
+		woken = time.Now()
+		ticker.Reset(tick)
 	}
 }
 
@@ -378,29 +385,19 @@ func (r *runner) ownCallbacks(ctx context.Context, now time.Time) error {
 		return nil
 	}
 	r.ownLooked = now
-	for _, agent := range r.s.cfg.Agents.List() {
-		if agent.State != agents.Ready {
-			delete(r.ownAt, agent.Agent) // asked at once when they are ready again
-			continue
+	asked := map[dialer.AgentID]time.Time{} // who is ready again is asked for at once
+	for _, agent := range r.s.cfg.Agents.Ready(r.id) {
+		at, ok := r.ownAt[agent]
+		if !ok || now.Sub(at) >= ownEvery {
+			at = now
+			if _, err := r.claim(ctx, 1, agent, now); err != nil {
+				return err
+			}
 		}
-		if now.Sub(r.ownAt[agent.Agent]) < ownEvery || !worksFor(agent, r.id) {
-			continue
-		}
-		r.ownAt[agent.Agent] = now
-		if _, err := r.claim(ctx, 1, agent.Agent, now); err != nil {
-			return err
-		}
+		asked[agent] = at
 	}
+	r.ownAt = asked
 	return nil
-}
-
-func worksFor(agent agents.Snapshot, id dialer.CampaignID) bool {
-	for _, c := range agent.Campaigns {
-		if c == id {
-			return true
-		}
-	}
-	return false
 }
 
 // complete ends the campaign when no lead is left to call, now or later.

@@ -92,8 +92,10 @@ type AgentPool interface {
 	// Counts tells how many agents of the campaign are in which state, and for
 	// how long.
 	Counts(id dialer.CampaignID) agents.Counts
-	// List returns every agent logged in.
-	List() []agents.Snapshot
+	// Ready returns the campaign's agents who can take a call now.
+	Ready(id dialer.CampaignID) []dialer.AgentID
+	// State returns how one agent is.
+	State(agent dialer.AgentID) agents.Snapshot
 	// Changed is signalled (capacity 1, never blocks) when an agent's state in
 	// any campaign changes.
 	Changed(id dialer.CampaignID) <-chan struct{}

@@ -16,7 +16,7 @@ const dialGuard = time.Minute
 // in every zone, the day cap. A refusal that time cures says in NextAt the
 // earliest time at which hours and day cap both allow the call.
 func Check(c Candidate, now time.Time) Verdict {
-	if _, err := ParseNumber(string(c.Number), ""); err != nil || !c.Number.Valid() {
+	if !c.callable() {
 		return refuse("number", "%s is not a number that may be called", c.Number.Masked())
 	}
 	places, verdict := c.places(now)
@@ -44,6 +44,16 @@ func Check(c Candidate, now time.Time) Verdict {
 		}
 	}
 	return Verdict{Allowed: true}
+}
+
+// callable reports whether there may be a person behind the number.
+func (c Candidate) callable() bool {
+	if !c.NumberRead {
+		if _, err := ParseNumber(string(c.Number), ""); err != nil {
+			return false
+		}
+	}
+	return c.Number.Valid()
 }
 
 func refuse(rule, format string, args ...any) Verdict {

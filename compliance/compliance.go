@@ -19,6 +19,9 @@ import (
 // A Candidate is a call that is about to be placed.
 type Candidate struct {
 	Number dialer.Number
+	// NumberRead says that Check has read Number in this process: what kind of
+	// number it is does not change, and to find out is most of the work.
+	NumberRead bool
 	// Zone is the lead's own IANA zone when known; else the zones of the number
 	// are used, all of them.
 	Zone string

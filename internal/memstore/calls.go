@@ -8,7 +8,6 @@ import (
 
 	"dialer"
 	"dialer/campaign"
-	"dialer/compliance"
 )
 
 // A call is a kept call.
@@ -64,7 +63,8 @@ func (s *Store) BeginCall(ctx context.Context, c campaign.Call, facts ...dialer.
 	l.Recent = slices.DeleteFunc(l.Recent, func(t time.Time) bool { return c.PlacedAt.Sub(t) > 48*time.Hour })
 	l.Recent = append(l.Recent, c.PlacedAt)
 	s.shelve(l)
-	kept := &call{Call: c, epoch: s.epoch}
+	kept := &call{epoch: s.epoch}
+	s.keep(kept, c)
 	s.calls[c.ID] = kept
 	s.placed = append(s.placed, kept)
 	s.open(kept)
@@ -131,7 +131,7 @@ func (s *Store) UpdateCall(c campaign.Call, facts ...dialer.Fact) {
 			s.openAgent[c.Agent] = kept
 		}
 	}
-	kept.Call = c
+	s.keep(kept, c)
 	s.appendFacts(c, time.Now(), facts)
 }
 
@@ -178,14 +178,14 @@ func (s *Store) ghost(kept *call, now time.Time) {
 		return
 	}
 	c, facts := campaign.Ghosted(kept.Call, kept.ghostAt)
-	kept.Call = c
+	s.keep(kept, c)
 	s.appendFacts(c, now, facts)
 }
 
 // end closes the call and moves its lead.
 func (s *Store) end(kept *call, c campaign.Call, next campaign.Next) {
 	s.close(kept)
-	kept.Call = c
+	s.keep(kept, c)
 	if kept.next != nil {
 		next = *kept.next
 	}
@@ -223,9 +223,11 @@ func (s *Store) DisposeCall(_ context.Context, c campaign.Call, next campaign.Ne
 	case c.Version <= kept.Version:
 		return dialer.Errorf(dialer.Conflict, "the call was changed meanwhile: read it again")
 	}
-	kept.Version = c.Version
-	kept.Disposition, kept.Note, kept.DisposedAt = c.Disposition, c.Note, c.DisposedAt
-	kept.AnsweredBy, kept.AnsweredBySource, kept.Class = c.AnsweredBy, c.AnsweredBySource, c.Class
+	said := kept.Call
+	said.Version = c.Version
+	said.Disposition, said.Note, said.DisposedAt = c.Disposition, c.Note, c.DisposedAt
+	said.AnsweredBy, said.AnsweredBySource, said.Class = c.AnsweredBy, c.AnsweredBySource, c.Class
+	s.keep(kept, said)
 	if kept.State != campaign.Ended {
 		kept.next = &next
 	} else if l := s.leads[c.Lead]; l != nil && (l.State == campaign.Dialable || l.State == campaign.Done) {
@@ -233,19 +235,6 @@ func (s *Store) DisposeCall(_ context.Context, c campaign.Call, next campaign.Ne
 	}
 	s.appendFacts(c, time.Now(), facts)
 	return nil
-}
-
-// AbandonTally implements campaign.Store.
-func (s *Store) AbandonTally(_ context.Context, id dialer.CampaignID, since time.Time) (compliance.Tally, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	tally := compliance.Tally{ByClass: map[compliance.Class]int{}}
-	for _, c := range s.placed {
-		if c.Campaign == id && c.Class != "" && !c.PlacedAt.Before(since) {
-			tally.ByClass[c.Class]++
-		}
-	}
-	return tally, nil
 }
 
 // SettleOrphans implements campaign.Store.

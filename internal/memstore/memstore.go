@@ -46,6 +46,7 @@ type Store struct {
 	dropped   []string
 	ladders   []telephony.Ladder
 	estimates map[dialer.CampaignID][]byte
+	tallies   map[dialer.CampaignID]*tally
 }
 
 type dncEntry struct {
@@ -67,6 +68,7 @@ func New() *Store {
 		dnc:       map[dncEntry]bool{},
 		assets:    map[string][]byte{},
 		estimates: map[dialer.CampaignID][]byte{},
+		tallies:   map[dialer.CampaignID]*tally{},
 		grown:     make(chan struct{}),
 	}
 }
