@@ -109,6 +109,40 @@ type (
 		SpeechStartMS  int64  `json:"speech_start_ms"`
 		GreetingEndMS  int64  `json:"greeting_end_ms"`
 		DetectorReason string `json:"reason,omitempty"`
+		Code           string `json:"code,omitempty"`     // vacant, busy, ced, …
+		Reaction       string `json:"reaction,omitempty"` // agent, message, retry, hang_up
+		Sampled        bool   `json:"sampled,omitempty"`  // goes to an agent by draw, whatever the verdict
+		Early          bool   `json:"early,omitempty"`    // heard before the answer
+	}
+	// CallMachineLate: an agent has the call, and what is heard now is a machine.
+	CallMachineLate struct {
+		AtMS  int64 `json:"at_ms"`           // from the answer
+		Freed bool  `json:"freed,omitempty"` // the agent was freed
+		// By whom it was said: amd or agent.
+		By string `json:"by"`
+	}
+	// VoicemailStarted: the message for machines began to play.
+	VoicemailStarted struct {
+		Asset    string `json:"asset"`
+		SHA      string `json:"sha256"`
+		After    string `json:"after"`              // beep or silence
+		Restarts int    `json:"restarts,omitempty"` // the greeting went on
+	}
+	// VoicemailEnded: the machine has it, or it was broken off.
+	VoicemailEnded struct {
+		PlayedMS int64 `json:"played_ms"`
+		Complete bool  `json:"complete"`
+	}
+	// CallKept: the first seconds of the person's side are on disk, for labelling.
+	CallKept struct {
+		Path   string `json:"path"`
+		Bytes  int64  `json:"bytes"`
+		Failed string `json:"failed,omitempty"`
+	}
+	// CallLabelled: somebody listened to them and said who had answered.
+	CallLabelled struct {
+		Label string `json:"label"`
+		By    string `json:"by"`
 	}
 	// AgentOffered: a call is reserved for an agent; this is the screen pop.
 	AgentOffered struct {
@@ -217,6 +251,11 @@ func (CallPlaced) Kind() string        { return "call.placed" }
 func (CallRinging) Kind() string       { return "call.ringing" }
 func (CallAnswered) Kind() string      { return "call.answered" }
 func (CallClassified) Kind() string    { return "call.classified" }
+func (CallMachineLate) Kind() string   { return "call.machine_late" }
+func (VoicemailStarted) Kind() string  { return "voicemail.started" }
+func (VoicemailEnded) Kind() string    { return "voicemail.ended" }
+func (CallKept) Kind() string          { return "call.kept" }
+func (CallLabelled) Kind() string      { return "call.labelled" }
 func (AgentOffered) Kind() string      { return "agent.offered" }
 func (CallConnected) Kind() string     { return "call.connected" }
 func (CallAbandoned) Kind() string     { return "call.abandoned" }
@@ -254,6 +293,11 @@ func init() {
 	register(CallRinging{})
 	register(CallAnswered{})
 	register(CallClassified{})
+	register(CallMachineLate{})
+	register(VoicemailStarted{})
+	register(VoicemailEnded{})
+	register(CallKept{})
+	register(CallLabelled{})
 	register(AgentOffered{})
 	register(CallConnected{})
 	register(CallAbandoned{})

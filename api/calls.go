@@ -40,6 +40,7 @@ type CallView struct {
 	AnsweredBySource string             `json:"answered_by_source,omitempty"`
 	Verdict          string             `json:"verdict,omitempty"`
 	VerdictReason    string             `json:"verdict_reason,omitempty"`
+	Heard            campaign.Heard     `json:"heard" doc:"What the detector brought about: codes, late machine, beep, voicemail, draws of samples, label"`
 
 	PlacedAt       *time.Time `json:"placed_at,omitempty"`
 	SentAt         *time.Time `json:"sent_at,omitempty"`
@@ -114,11 +115,22 @@ func viewTries(tries []telephony.Try) []telephony.Try {
 	return out
 }
 
+// viewHeard tells the times as all others are told.
+func viewHeard(h campaign.Heard) campaign.Heard {
+	for _, t := range []*time.Time{
+		&h.LateMachineAt, &h.BeepStartAt, &h.BeepEndAt, &h.LabelledAt, &h.Voicemail.StartedAt, &h.Voicemail.EndedAt,
+	} {
+		*t = t.UTC().Truncate(time.Millisecond)
+	}
+	return h
+}
+
 func viewCall(c campaign.Call) CallView {
 	v := CallView{
 		ID: c.ID, Campaign: c.Campaign, List: c.List, Lead: c.Lead, Trunk: c.Trunk, Agent: c.Agent, Mode: c.Mode,
 		To: c.To, From: c.From, Attempt: c.Attempt, State: c.State, Outcome: c.Outcome, Class: c.Class, Rules: c.Rules,
 		AnsweredBy: c.AnsweredBy, AnsweredBySource: c.AnsweredBySource, Verdict: c.Verdict, VerdictReason: c.VerdictReason,
+		Heard:    viewHeard(c.Heard),
 		PlacedAt: stamp(c.PlacedAt), SentAt: stamp(c.SentAt), RingingAt: stamp(c.RingingAt), AnsweredAt: stamp(c.AnsweredAt),
 		SpeechStartAt: stamp(c.SpeechStartAt), GreetingEndAt: stamp(c.GreetingEndAt), DecidedAt: stamp(c.DecidedAt),
 		ConnectedAt: stamp(c.ConnectedAt), MessageStartAt: stamp(c.MessageStartAt), MessageEndAt: stamp(c.MessageEndAt),

@@ -59,7 +59,10 @@ type attempt struct {
 	stale     bool // the lead is not to be called by this runner as it is now
 	counted   bool // in the legal figures, as call.Class
 	talked    time.Duration
-	recording func() // ends it; nil when there is none
+	recording func()        // ends it; nil when there is none
+	over      chan struct{} // closed when the end of the call is on its way to the store
+	ear       *hearing      // of the detector; nil when there is none
+	forGood   bool          // the lead is not to be tried again, whatever the outcome
 	// saving is held while a later version of the call must not be saved: a
 	// disposition is refused when it comes second.
 	saving chan struct{}
@@ -82,6 +85,7 @@ func (a *attempt) run() {
 	}
 	a.guard(func() { a.end(outcome) })
 	a.endRecording()
+	close(a.over)
 	if (!a.begun || a.unknown) && !a.excluded {
 		a.r.giveBack(a.lead, a.unknown || a.stale)
 	}
@@ -404,6 +408,9 @@ func (a *attempt) closed(outcome Outcome) (Call, Next, []dialer.Fact) {
 	}
 	c.State, c.Outcome = Ended, cmp.Or(c.Outcome, outcome) // the first stands, after a fault
 	next := Recycle(a.campaign.Settings, a.lead, c.Outcome, nil, time.Now())
+	if a.forGood {
+		next = Next{State: Done, Why: string(c.Outcome)}
+	}
 	if !c.OptOutAt.IsZero() {
 		next = Next{State: Done, Why: "dnc"}
 	}

@@ -27,19 +27,20 @@ type Outcome string
 
 // The outcomes.
 const (
-	OutcomeConnected   Outcome = "connected"   // a person talked with an agent
-	OutcomeAbandoned   Outcome = "abandoned"   // a person, no agent in time
-	OutcomeCalleeEarly Outcome = "hung-up"     // the person hung up before the deadline
-	OutcomeMachine     Outcome = "machine"     // answering machine
-	OutcomeFax         Outcome = "fax"         //
-	OutcomeBusy        Outcome = "busy"        //
-	OutcomeNoAnswer    Outcome = "no-answer"   //
-	OutcomeRejected    Outcome = "rejected"    //
-	OutcomeInvalid     Outcome = "invalid"     // number does not exist
-	OutcomeCongestion  Outcome = "congestion"  // carrier had no room
-	OutcomeFailed      Outcome = "failed"      // anything else
-	OutcomeCancelled   Outcome = "cancelled"   // we gave up (stop, agent gone)
-	OutcomeInterrupted Outcome = "interrupted" // this process died; attempt spent
+	OutcomeConnected   Outcome = "connected"    // a person talked with an agent
+	OutcomeAbandoned   Outcome = "abandoned"    // a person, no agent in time
+	OutcomeCalleeEarly Outcome = "hung-up"      // the person hung up before the deadline
+	OutcomeMachine     Outcome = "machine"      // answering machine
+	OutcomeMessage     Outcome = "message-left" // answering machine, which has the whole message
+	OutcomeFax         Outcome = "fax"          //
+	OutcomeBusy        Outcome = "busy"         //
+	OutcomeNoAnswer    Outcome = "no-answer"    //
+	OutcomeRejected    Outcome = "rejected"     //
+	OutcomeInvalid     Outcome = "invalid"      // number does not exist
+	OutcomeCongestion  Outcome = "congestion"   // carrier had no room
+	OutcomeFailed      Outcome = "failed"       // anything else
+	OutcomeCancelled   Outcome = "cancelled"    // we gave up (stop, agent gone)
+	OutcomeInterrupted Outcome = "interrupted"  // this process died; attempt spent
 )
 
 // A Call is one attempt and its record. Zero times did not happen.
@@ -63,6 +64,7 @@ type Call struct {
 	AnsweredBySource string // amd, agent, none
 	Verdict          string // the detector's word and reason
 	VerdictReason    string
+	Heard            Heard
 
 	PlacedAt       time.Time // committed
 	SentAt         time.Time // INVITE sent; zero when it never was

@@ -70,8 +70,9 @@ type Settings struct {
 	ClockStart        compliance.ClockStart `json:"clock_start"`
 	Message           string                `json:"message_asset,omitempty"`
 
-	AMD       bool `json:"amd"`
-	Recording bool `json:"recording"`
+	AMD       bool      `json:"amd"`
+	Detection Detection `json:"detection"`
+	Recording bool      `json:"recording"`
 
 	// Region is the default region of numbers without a country code ("US").
 	Region string `json:"region"`

@@ -82,7 +82,7 @@ func TestUnknownInventsNoGreetingEnd(t *testing.T) {
 		set := settings(campaign.Progressive)
 		set.AMD, set.ConnectDeadlineMS = true, 5000
 		h := openWith(t, set, 1, person, func(cfg *campaign.Config) {
-			cfg.NewDetector = func() amd.Detector {
+			cfg.NewDetector = func(amd.Config) amd.Detector {
 				return amd.New(amd.Config{AfterGreeting: 10 * time.Second, MaxAnalysis: 4 * time.Second})
 			}
 		})

@@ -28,7 +28,7 @@ func (n *notes) Write(frame []int16) (amd.Result, bool) {
 func TestHearingCountsFromTheAnswer(t *testing.T) {
 	const f = telephony.FrameDuration
 	n := &notes{}
-	h := &hearing{detector: n}
+	h := newHearing(n)
 	offset := -5 * f
 	say := func(count int) (r amd.Result, done bool) {
 		for range count {
@@ -57,7 +57,7 @@ func TestHearingCountsFromTheAnswer(t *testing.T) {
 // Whatever times a leg claims, a frame is a frame and a detector is not kept busy.
 func TestHearingSurvivesAnyOffset(t *testing.T) {
 	n := &notes{}
-	h := &hearing{detector: n}
+	h := newHearing(n)
 	for _, offset := range []time.Duration{-1 << 62, -24 * time.Hour, 0, 1 << 62, -1 << 62, time.Hour, 0, 20e6, 1<<63 - 1, -1 << 63} {
 		h.write(&telephony.Frame{Offset: offset})
 	}

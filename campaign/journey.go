@@ -84,133 +84,27 @@ func dial(a *attempt) Outcome {
 		defer stop()
 	}
 	set := a.campaign.Settings
-	leg, err := a.s.cfg.Carrier.Dial(ctx, telephony.Invite{
+	before := &early{
+		fresh:  func() amd.Detector { return a.s.cfg.NewDetector(set.Detection.detector()) },
+		giveUp: func() { cancel(errAnnounced) },
+	}
+	invite := telephony.Invite{
 		Call: a.call.ID, To: a.call.To, From: a.call.From, FromName: set.CallerName, Trunk: a.call.Trunk,
 		Backups:     set.backupsOf(a.call.Trunk),
 		RingTimeout: time.Duration(set.RingTimeoutS) * time.Second,
 		OnAdmitted:  func() { a.r.giveBackLine(a) },
 		OnProgress:  a.progress,
 		OnAnswer:    a.answering,
-	})
+	}
+	if set.AMD {
+		invite.OnEarlyFrame = before.hear
+	}
+	leg, err := a.s.cfg.Carrier.Dial(ctx, invite)
 	if err != nil {
-		return a.unanswered(err)
+		return a.announced(before, a.unanswered(err))
 	}
 	a.answered(leg)
 	return ""
-}
-
-// detectMargin is what is left of the connect deadline for an agent when the
-// detector is cut short.
-const detectMargin = 300 * time.Millisecond
-
-// detectLimit ends a detection whatever is heard, where the connect deadline
-// leaves more time. A detector has its verdict before.
-const detectLimit = 8 * time.Second
-
-// detect listens until it is clear whether a person has answered. What cannot be
-// clear in time is connected: the person counts, not our doubt.
-func detect(a *attempt) Outcome {
-	if !a.campaign.Settings.AMD {
-		a.r.detected(a, true, false)
-		return ""
-	}
-	result, heard := a.listen()
-	if !heard {
-		return a.hungUpEarly(result)
-	}
-	live := result.Verdict.Live()
-	a.r.detected(a, live, true)
-	ms := func(d time.Duration) int64 { return max(d.Milliseconds(), -1) }
-	a.save(func(c *Call) {
-		c.AnsweredBy, c.AnsweredBySource = answeredBy(result.Verdict), "amd"
-		c.Verdict, c.VerdictReason = string(result.Verdict), result.Reason
-		c.SpeechStartAt, c.GreetingEndAt, c.DecidedAt = a.heardAt(result.SpeechStart), a.heardAt(result.GreetingEnd), time.Now()
-	}, dialer.CallClassified{
-		Verdict: string(result.Verdict), DecidedMS: ms(result.Decided), SpeechStartMS: ms(result.SpeechStart),
-		GreetingEndMS: ms(result.GreetingEnd), DetectorReason: result.Reason,
-	})
-	if !live {
-		return outcomeOfVerdict(result.Verdict)
-	}
-	return ""
-}
-
-// heardAt is the time of what a detector has heard, zero when it has not.
-func (a *attempt) heardAt(d time.Duration) time.Time {
-	if d < 0 {
-		return time.Time{}
-	}
-	return a.call.AnsweredAt.Add(d)
-}
-
-// listen feeds the detector from the leg. heard is false when the leg ended
-// first; the result is then what was known until there. The connect deadline
-// ends it even when no packet comes, now or ever.
-func (a *attempt) listen() (result amd.Result, heard bool) {
-	hearing := &hearing{detector: a.s.cfg.NewDetector()}
-	result = amd.Result{SpeechStart: -1, LastVoice: -1, GreetingEnd: -1}
-	for {
-		ctx, cancel := context.WithDeadline(a.calling, a.listenUntil(result))
-		frame, err := a.leg.ReadFrame(ctx)
-		cancel()
-		if err != nil {
-			select {
-			case <-a.leg.Done():
-				return result, false
-			default:
-			}
-			if a.calling.Err() != nil {
-				return result, false
-			}
-			return a.undecided(result), true
-		}
-		done := false
-		if result, done = hearing.write(&frame); done {
-			if result.Verdict == amd.Unknown {
-				result.GreetingEnd = result.LastVoice
-			}
-			return result, true
-		}
-	}
-}
-
-// listenUntil is when a verdict must be there: the connect deadline, if nothing
-// more is said than was heard so far, less what an agent needs.
-func (a *attempt) listenUntil(r amd.Result) time.Time {
-	set := a.campaign.Settings
-	start := set.ClockStart.Start(compliance.Times{
-		Answer: a.call.AnsweredAt, SpeechStart: a.heardAt(r.SpeechStart), GreetingEnd: a.heardAt(r.LastVoice),
-	})
-	until := start.Add(time.Duration(set.ConnectDeadlineMS)*time.Millisecond - detectMargin)
-	if limit := a.call.AnsweredAt.Add(detectLimit); until.After(limit) {
-		return limit
-	}
-	return until
-}
-
-// undecided is a verdict of our own when the detector has none in time. The
-// greeting may go on: it has lasted until the last voice, and no longer than
-// was heard.
-func (a *attempt) undecided(r amd.Result) amd.Result {
-	r.Verdict, r.Decided, r.Reason = amd.Unknown, time.Since(a.call.AnsweredAt), "no verdict before the connect deadline"
-	r.GreetingEnd = r.LastVoice
-	if r.SpeechStart < 0 {
-		r.Verdict = amd.Silence
-	}
-	return r
-}
-
-// hungUpEarly is a call that ended before it was clear who had answered.
-func (a *attempt) hungUpEarly(r amd.Result) Outcome {
-	a.r.detected(a, true, true)
-	a.save(func(c *Call) {
-		c.AnsweredBy, c.AnsweredBySource = "unknown", "amd"
-		c.SpeechStartAt, c.GreetingEndAt = a.heardAt(r.SpeechStart), a.heardAt(r.LastVoice)
-		if r.SpeechStart >= 0 {
-			c.VerdictReason = "hung up while greeting"
-		}
-	})
-	return OutcomeCalleeEarly
 }
 
 // connectMargin is what is left of the connect deadline once an agent is found,

@@ -9,7 +9,7 @@ import (
 // Outcomes lists every outcome, in the order of reports.
 func Outcomes() []Outcome {
 	return []Outcome{
-		OutcomeConnected, OutcomeAbandoned, OutcomeCalleeEarly, OutcomeMachine, OutcomeFax, OutcomeBusy,
+		OutcomeConnected, OutcomeAbandoned, OutcomeCalleeEarly, OutcomeMachine, OutcomeMessage, OutcomeFax, OutcomeBusy,
 		OutcomeNoAnswer, OutcomeRejected, OutcomeInvalid, OutcomeCongestion, OutcomeFailed, OutcomeCancelled,
 		OutcomeInterrupted,
 	}
@@ -48,25 +48,39 @@ func classOf(o Outcome) compliance.Class {
 }
 
 // answeredBy is who a verdict says has answered.
-func answeredBy(v amd.Verdict) string {
-	switch v {
+func answeredBy(r amd.Result) string {
+	switch r.Verdict {
 	case amd.Human:
 		return compliance.AnsweredByPerson
 	case amd.Fax:
 		return compliance.AnsweredByFax
 	case amd.Machine, amd.Screening, amd.SIT:
 		return compliance.AnsweredByMachine
+	case amd.Ringback:
+		if r.Code == amd.Busy {
+			return compliance.AnsweredByMachine // the tone of a line with nobody
+		}
 	}
 	return "unknown"
 }
 
 // outcomeOfVerdict is what a call that no agent should have comes to.
-func outcomeOfVerdict(v amd.Verdict) Outcome {
-	switch v {
+func outcomeOfVerdict(r amd.Result) Outcome {
+	switch r.Verdict {
 	case amd.Fax:
 		return OutcomeFax
 	case amd.SIT:
+		if r.Code == amd.NoCircuit || r.Code == amd.ReorderSIT {
+			return OutcomeCongestion // the network's trouble, not the number's
+		}
 		return OutcomeInvalid
+	case amd.Ringback:
+		if r.Code == amd.Busy {
+			return OutcomeBusy
+		}
+		return OutcomeNoAnswer
+	case amd.Machine, amd.Screening:
+		return OutcomeMachine
 	}
-	return OutcomeMachine
+	return OutcomeFailed // not said to be a machine: closed makes it abandoned
 }

@@ -123,7 +123,14 @@ func (r *runner) giveBack(lead Lead, toStore bool) {
 func (r *runner) messageClip() *telephony.Clip {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.clip
+	return r.message.clip
+}
+
+// mailboxClip is what is left on machines, nil when there is nothing.
+func (r *runner) mailboxClip() *telephony.Clip {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.mailbox.clip
 }
 
 // giveUpUnanswered cancels those attempts that are not answered yet and that

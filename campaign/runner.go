@@ -1,7 +1,6 @@
 package campaign
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -13,7 +12,6 @@ import (
 	"dialer/agents"
 	"dialer/compliance"
 	"dialer/pacing"
-	"dialer/telephony"
 )
 
 // How often a runner looks at what.
@@ -36,7 +34,8 @@ const (
 	phaseDetecting phase = "detecting"
 	phaseWaiting   phase = "waiting" // a person without an agent
 	phaseTalking   phase = "talking"
-	phaseMessage   phase = "message" // a person hears the abandoned-call message
+	phaseMessage   phase = "message"   // a person hears the abandoned-call message
+	phaseVoicemail phase = "voicemail" // a machine greets, or hears the campaign's message
 	phaseWrapUp    phase = "wrap_up"
 )
 
@@ -53,7 +52,6 @@ type runner struct {
 	hopper    hopper
 	pacer     pacing.Pacer
 	pacerOf   pacing.Config
-	clipTried time.Time
 	polledAt  time.Time
 	doneAt    time.Time
 	ownLooked time.Time
@@ -75,8 +73,8 @@ type runner struct {
 	estimate pacing.Estimator
 	decision pacing.Decision
 	decided  time.Time
-	clip     *telephony.Clip
-	clipSHA  string
+	message  kept   // the abandoned-call message
+	mailbox  kept   // what is left on machines
 	trouble  string // why nothing is dialed although it should be
 	failed   bool   // trouble is the store's, until it answers again
 	blocked  compliance.Verdict
@@ -293,43 +291,7 @@ func (r *runner) prepare(ctx context.Context, c Campaign, now time.Time) error {
 	if err := r.recall(ctx, now); err != nil {
 		return err
 	}
-	return r.loadMessage(ctx, c, now)
-}
-
-// loadMessage keeps the campaign's message in memory, so that it plays whatever
-// happens to the database.
-func (r *runner) loadMessage(ctx context.Context, c Campaign, now time.Time) error {
-	sha := c.Settings.Message
-	r.mu.Lock()
-	same := r.clipSHA == sha
-	r.mu.Unlock()
-	if same || now.Sub(r.clipTried) < time.Second {
-		return nil
-	}
-	r.clipTried = now
-	var clip *telephony.Clip
-	if sha != "" {
-		ctx, cancel := context.WithTimeout(ctx, storeLimit)
-		defer cancel()
-		data, err := r.s.cfg.Store.Asset(ctx, sha)
-		if err == nil {
-			var read telephony.Clip
-			if read, err = telephony.ReadWAV(bytes.NewReader(data), "message"); err == nil {
-				clip = &read
-			}
-		}
-		if err != nil && dialer.CodeOf(err) == "" {
-			return err
-		}
-		if err != nil {
-			r.setTrouble("the abandoned-call message cannot be played: " + err.Error())
-			return nil
-		}
-	}
-	r.mu.Lock()
-	r.clip, r.clipSHA = clip, sha
-	r.mu.Unlock()
-	return nil
+	return r.loadClips(ctx, c, now)
 }
 
 // unready says what the campaign lacks for dialing, if anything.
@@ -337,7 +299,7 @@ func (r *runner) unready(c Campaign) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
-	case c.Settings.Mode.Overdials() && (r.clip == nil || r.clipSHA != c.Settings.Message):
+	case c.Settings.Mode.Overdials() && !r.message.has(c.Settings.Message):
 		return cmp.Or(r.trouble, "the abandoned-call message is not loaded: upload one, or use mode progressive")
 	case c.Settings.CallerID == "" || c.Settings.Trunk == "":
 		return "the campaign has no caller ID or no trunk"
@@ -356,7 +318,7 @@ func (r *runner) start(lead Lead, mode Mode) {
 	c := r.campaign
 	a := &attempt{
 		s: r.s, r: r, campaign: c, lead: lead, calling: r.s.calling, phase: phaseStarting, since: time.Now(),
-		saving: make(chan struct{}, 1),
+		saving: make(chan struct{}, 1), over: make(chan struct{}),
 		call: Call{
 			ID: dialer.NewCallID(), Campaign: c.ID, List: lead.List, Lead: lead.ID, Trunk: c.Settings.Trunk, Mode: mode,
 			To: lead.Number, From: c.Settings.CallerID, Attempt: lead.Attempts + 1, State: Placed,

@@ -19,11 +19,13 @@ type Config struct {
 	// Reaper ends calls that an earlier process left up; nil when there is none.
 	Reaper telephony.OrphanReaper
 	// NewDetector makes the detector of one call; nil means amd's own.
-	NewDetector func() amd.Detector
+	NewDetector func(amd.Config) amd.Detector
 	// Record begins to record a call and returns how to end it; both may wait
 	// for the disk, nobody waits for them. nil records nothing.
 	Record func(call Call, leg telephony.Leg) (stop func() (path string, bytes int64, err error))
-	Log    *slog.Logger
+	// Keep is as Record, for the seconds that are kept for labelling.
+	Keep func(call Call, leg telephony.Leg) (stop func() (path string, bytes int64, err error))
+	Log  *slog.Logger
 }
 
 // A Scheduler runs every open campaign: a runner for each, an attempt for each
@@ -50,7 +52,7 @@ type Scheduler struct {
 // NewScheduler returns a scheduler that does nothing before Run.
 func NewScheduler(cfg Config) *Scheduler {
 	if cfg.NewDetector == nil {
-		cfg.NewDetector = func() amd.Detector { return amd.New(amd.Config{}) }
+		cfg.NewDetector = amd.New
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)

@@ -64,6 +64,7 @@ func (s Settings) Defaulted() Settings {
 			s.ClockStart = compliance.FromGreetingEnd
 		}
 	}
+	s.Detection = s.Detection.defaulted()
 	setDefault(&s.Zone, "UTC")
 	if s.Hours.IsZero() {
 		s.Hours = compliance.Default
@@ -120,6 +121,7 @@ func (s Settings) Validate() []*dialer.Error {
 	m.check(s.ClockStart.Valid(), "/clock_start", "%q is not known: use answer, speech_start or greeting_end", clip(string(s.ClockStart), 40))
 	m.check(s.AMD || s.ClockStart == compliance.FromAnswer, "/clock_start",
 		"%s is heard only by the detector: set amd to true or clock_start to answer", s.ClockStart)
+	m.detection(s)
 	m.check(s.Message == "" || isSHA256(s.Message), "/message_asset", "is not the SHA-256 of an uploaded asset: upload the audio and use the id it gets")
 	m.check(s.Region == "" || len(s.Region) == 2 && s.Region == strings.ToUpper(s.Region), "/region",
 		"%q is not a region: use two capital letters, such as US", clip(s.Region, 40))
@@ -156,6 +158,8 @@ func (s Settings) ReadyToStart(leads int, trunks map[dialer.TrunkID]telephony.Tr
 	m.check(s.CallerID != "", "/caller_id", "is empty: set the number that people see, it must be sent with every call")
 	m.check(s.Message != "" || !s.Mode.Overdials(), "/message_asset",
 		"is empty: mode %s may leave a person without an agent, who must then hear a message; upload one or use mode progressive", s.Mode)
+	m.check(s.Detection.Voicemail != "" || !s.AMD || !s.Detection.leaves(), "/detection/voicemail_asset",
+		"is empty: a reaction of detection leaves a message on machines; upload one or use the reaction retry")
 	m.check(leads > 0, "", "the campaign has no lead to call: upload a list")
 	return m
 }

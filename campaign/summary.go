@@ -209,6 +209,8 @@ func waitsFor(why string) string {
 		return "after a call for which the trunk had no room"
 	case string(OutcomeMachine):
 		return "after an answering machine"
+	case string(OutcomeMessage):
+		return "after a message was left"
 	case string(OutcomeFax):
 		return "after a fax machine"
 	case string(OutcomeConnected):
@@ -247,6 +249,8 @@ func doneWords(by map[string]int) string {
 			return "invalid number"
 		case string(OutcomeMachine):
 			return "answering machine"
+		case string(OutcomeMessage):
+			return "message left"
 		case string(OutcomeCalleeEarly):
 			return "hung up early"
 		case string(OutcomeCongestion):

@@ -61,6 +61,7 @@ type callRow struct {
 	AgentMedia  telephony.MediaStats `json:"agent_media"`
 	Tries       []telephony.Try      `json:"tries"`
 	Attestation string               `json:"attestation"`
+	Heard       campaign.Heard       `json:"heard"`
 	Dialog      *string              `json:"dialog"` // as bytea text, "\x…"
 }
 
@@ -122,6 +123,7 @@ func rowOf(c campaign.Call) callRow {
 		Ended: at(c.EndedAt), EndedBy: c.EndedBy, Cause: c.Cause, SIPStatus: c.SIPStatus, Q850: c.Q850, Ghost: c.Ghost,
 		Disp: c.Disposition, Note: c.Note, Disposed: at(c.DisposedAt), Recording: c.Recording, Media: c.Media,
 		AgentMedia: c.AgentMedia, Tries: append([]telephony.Try{}, c.Tries...), Attestation: c.Attestation,
+		Heard: c.Heard,
 	}
 	if len(c.Dialog) > 0 {
 		dialog := `\x` + hex.EncodeToString(c.Dialog)
@@ -141,7 +143,7 @@ func (r callRow) call() campaign.Call {
 		MessageStartAt: when(r.MsgStart), MessageEndAt: when(r.MsgEnd), MessageSHA: r.MsgSHA, OptOutAt: when(r.OptOut),
 		EndedAt: when(r.Ended), EndedBy: r.EndedBy, Cause: r.Cause, SIPStatus: r.SIPStatus, Q850: r.Q850, Ghost: r.Ghost,
 		Disposition: r.Disp, Note: r.Note, DisposedAt: when(r.Disposed), Recording: r.Recording, Media: r.Media,
-		AgentMedia: r.AgentMedia, Attestation: r.Attestation,
+		AgentMedia: r.AgentMedia, Attestation: r.Attestation, Heard: r.Heard,
 	}
 	if len(r.Tries) > 0 {
 		c.Tries = r.Tries

@@ -22,11 +22,11 @@ const (
 			UPDATE calls SET (version, trunk_id, agent_id, state, class, rules, answered_by, answered_by_source, verdict, verdict_reason,
 				sent_at, ringing_at, answered_at, speech_start_at, greeting_end_at, decided_at, connected_at,
 				message_start_at, message_end_at, message_sha, opt_out_at, ended_by, cause, sip_status, q850, ghost,
-				disposition, note, disposed_at, recording, media, tries, attestation, agent_media)
+				disposition, note, disposed_at, recording, media, tries, attestation, agent_media, heard)
 			= (n.version, n.trunk_id, n.agent_id, n.state, n.class, n.rules, n.answered_by, n.answered_by_source, n.verdict, n.verdict_reason,
 				n.sent_at, n.ringing_at, n.answered_at, n.speech_start_at, n.greeting_end_at, n.decided_at, n.connected_at,
 				n.message_start_at, n.message_end_at, n.message_sha, n.opt_out_at, n.ended_by, n.cause, n.sip_status, n.q850, n.ghost,
-				n.disposition, n.note, n.disposed_at, n.recording, n.media, n.tries, n.attestation, n.agent_media)
+				n.disposition, n.note, n.disposed_at, n.recording, n.media, n.tries, n.attestation, n.agent_media, n.heard)
 			FROM jsonb_populate_record(NULL::calls, $1::jsonb) AS n, (SELECT agent_id FROM calls WHERE id = $2 AND placed_at = $3) AS before
 			WHERE calls.id = $2 AND calls.placed_at = $3 AND calls.version < n.version
 				AND (calls.state = 'ended') = (n.state = 'ended')
@@ -47,11 +47,11 @@ const (
 			UPDATE calls SET (version, trunk_id, agent_id, state, outcome, class, rules, answered_by, answered_by_source, verdict, verdict_reason,
 				sent_at, ringing_at, answered_at, speech_start_at, greeting_end_at, decided_at, connected_at,
 				message_start_at, message_end_at, message_sha, opt_out_at, ended_at, ended_by, cause, sip_status, q850, ghost,
-				disposition, note, disposed_at, recording, media, tries, attestation, agent_media)
+				disposition, note, disposed_at, recording, media, tries, attestation, agent_media, heard)
 			= (n.version, n.trunk_id, n.agent_id, 'ended', n.outcome, n.class, n.rules, n.answered_by, n.answered_by_source, n.verdict, n.verdict_reason,
 				n.sent_at, n.ringing_at, n.answered_at, n.speech_start_at, n.greeting_end_at, n.decided_at, n.connected_at,
 				n.message_start_at, n.message_end_at, n.message_sha, n.opt_out_at, n.ended_at, n.ended_by, n.cause, n.sip_status, n.q850, n.ghost,
-				n.disposition, n.note, n.disposed_at, n.recording, n.media, n.tries, n.attestation, n.agent_media)
+				n.disposition, n.note, n.disposed_at, n.recording, n.media, n.tries, n.attestation, n.agent_media, n.heard)
 			FROM jsonb_populate_record(NULL::calls, $1::jsonb) AS n
 			WHERE calls.id = $3 AND calls.placed_at = $4 AND calls.version < n.version AND calls.state <> 'ended'
 			RETURNING calls.id, calls.lead_id, calls.outcome

@@ -73,7 +73,7 @@ func openService(ctx context.Context, cfg Config, log *slog.Logger, prepare prep
 	}
 	s.registry = agents.NewRegistry(agents.Config{Stations: s.sip, Saver: s.db, Log: log})
 	s.scheduler = campaign.NewScheduler(campaign.Config{
-		Store: s.db, Agents: s.registry, Carrier: s.sip, Reaper: s.sip, Record: s.record, Log: log,
+		Store: s.db, Agents: s.registry, Carrier: s.sip, Reaper: s.sip, Record: s.record, Keep: s.keep, Log: log,
 	})
 	if err := s.openAPI(); err != nil {
 		return nil, err
@@ -250,7 +250,15 @@ func (s schedulerOf) Wake() { s.wake() }
 
 // record begins the recording of a talk; a folder a day keeps listings short.
 func (s *service) record(c campaign.Call, leg telephony.Leg) func() (string, int64, error) {
-	path := filepath.Join(c.PlacedAt.UTC().Format("2006-01-02"), string(c.ID)+".wav")
+	return s.recordTo(filepath.Join(c.PlacedAt.UTC().Format("2006-01-02"), string(c.ID)+".wav"), leg)
+}
+
+// keep begins to keep the first seconds of a call, for labelling.
+func (s *service) keep(c campaign.Call, leg telephony.Leg) func() (string, int64, error) {
+	return s.recordTo(filepath.Join("detection", c.PlacedAt.UTC().Format("2006-01-02"), string(c.ID)+".wav"), leg)
+}
+
+func (s *service) recordTo(path string, leg telephony.Leg) func() (string, int64, error) {
 	r, err := s.recorder.Start(leg, path)
 	if err != nil {
 		return func() (string, int64, error) { return "", 0, err }

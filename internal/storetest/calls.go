@@ -34,6 +34,11 @@ func lifeOfACall(t *testing.T, f *fixture) {
 	c = ended(c, campaign.OutcomeConnected, compliance.ClassConnected)
 	c.SIPStatus, c.Q850, c.Media = 200, 16, quality(1)
 	c.AgentMedia, c.Attestation, c.Trunk = quality(2), "A", "trk_2"
+	c.Heard = campaign.Heard{
+		Code: "vacant", Reaction: campaign.ReactMessage, LateMachineAt: now, BeepStartAt: now, BeepEndAt: now.Add(time.Second), BeepHz: 1000,
+		Voicemail: campaign.Voicemail{SHA: "00", StartedAt: now, PlayedMS: 12, Complete: true, After: "beep", Restarts: 1},
+		Agent:     &campaign.Draw{Value: 4, Share: 1000}, Keep: &campaign.Draw{Value: 7, Share: 5}, Kept: "detection/x.wav",
+	}
 	c.Tries = []telephony.Try{
 		{Trunk: "trk_1", Peer: "udp:192.0.2.1:5060", At: now, Status: 503, Why: "busy"},
 		{Trunk: "trk_2", Peer: "tls:192.0.2.2:5061", At: now.Add(time.Second), Status: 200},

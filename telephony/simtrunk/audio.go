@@ -25,34 +25,40 @@ func Say(c telephony.Clip) Audio {
 // Human is a person who answers with a greeting of this length ("Hello?") after
 // 400 ms, and then listens.
 func Human(greeting time.Duration) Audio {
-	return sequence(part{400 * time.Millisecond, noise}, part{greeting, speech})
+	return Script(Quiet(400*time.Millisecond), Speech(greeting))
 }
 
 // MachineGreeting is an answering machine: a long text, a beep, the recording.
 func MachineGreeting(text time.Duration) Audio {
-	return sequence(
-		part{300 * time.Millisecond, noise}, part{text, speech},
-		part{500 * time.Millisecond, noise}, part{400 * time.Millisecond, beep},
-	)
+	return Script(Quiet(300*time.Millisecond), Speech(text), Quiet(500*time.Millisecond), Part{400 * time.Millisecond, beep})
 }
 
 // Fax is a fax machine: the answer tone of ITU-T T.30, 2100 Hz for 3 s.
 func Fax() Audio {
-	return sequence(part{1800 * time.Millisecond, noise}, part{3 * time.Second, faxTone})
+	return Script(Quiet(1800*time.Millisecond), Part{3 * time.Second, faxTone})
 }
 
 // Tone is a steady tone.
-func Tone(hz int) Audio { return sequence(part{math.MaxInt64, tone(hz)}) }
+func Tone(hz int) Audio { return Script(Beep(hz, math.MaxInt64)) }
 
-// A part is one second or more of samples, repeated for a time.
-type part struct {
+// A Part is one sound for a time: a second or more of samples, repeated.
+type Part struct {
 	length  time.Duration
 	samples []int16
 }
 
-// sequence is the parts one after the other, then the noise of a quiet line.
-func sequence(parts ...part) Audio {
-	parts = append(parts, part{math.MaxInt64, noise})
+// Quiet is the noise of a quiet line.
+func Quiet(d time.Duration) Part { return Part{d, noise} }
+
+// Speech is what to a detector is like speech.
+func Speech(d time.Duration) Part { return Part{d, speech} }
+
+// Beep is a steady tone.
+func Beep(hz int, d time.Duration) Part { return Part{d, tone(hz)} }
+
+// Script is the parts one after the other, then the noise of a quiet line.
+func Script(parts ...Part) Audio {
+	parts = append(parts, Quiet(math.MaxInt64))
 	return func(offset time.Duration, f *telephony.Frame) {
 		for _, p := range parts {
 			if offset >= p.length {
