@@ -217,7 +217,7 @@ func engineShift(t *testing.T, w simulate.World, seed uint64) (f figures) {
 		trunk := simtrunk.New(a.script)
 		a.registry = agents.NewRegistry(agents.Config{Stations: simtrunk.NewStations(), Saver: &a.hours})
 		sched := campaign.NewScheduler(campaign.Config{
-			Store: store, Agents: a.registry, Carrier: trunk, NewDetector: func() amd.Detector { return &toldDetector{} },
+			Store: store, Agents: a.registry, Carrier: trunk, NewDetector: func(amd.Config) amd.Detector { return &toldDetector{} },
 		})
 		ctx, stop := context.WithCancel(context.Background())
 		var running sync.WaitGroup
