@@ -131,7 +131,7 @@ func (e *Estimator) Laws(s *Snapshot) *Laws {
 	if e.laws != nil {
 		e.expect(s)
 	}
-	if e.laws == nil || s.Now.Sub(e.builtAt) >= rebuildEvery || s.Now.Before(e.builtAt) || e.builtOf < 50 && e.Attempts >= e.builtOf+5 {
+	if e.laws == nil || s.Now.Sub(e.builtAt) >= rebuildEvery || s.Now.Before(e.builtAt) || e.Attempts >= e.builtOf+5+e.builtOf/8 {
 		e.laws, e.builtAt, e.builtOf = e.build(s), s.Now, e.Attempts
 	}
 	return e.laws

@@ -14,6 +14,9 @@ type forecast struct {
 	fresh   []float64 // chance that a call placed now is answered by the step
 	before  count     // persons who wait already
 	ages    []int     // how many are of an age, while they are counted
+	// doubt is the standard deviation of the level of answers, relative to it. It
+	// is the same for all calls: what is true of one is true of a thousand.
+	doubt float64
 }
 
 // resize makes room for n steps; what it holds is void.
@@ -37,9 +40,11 @@ func (f *forecast) look(s *Snapshot) {
 		f.free[k].be(s.Ready, few)
 	}
 	// Few answers seen: the live share may be higher than it seems.
-	doubt := 1 + 1/math.Sqrt(1+l.liveSeen)
+	unsure := 1 / math.Sqrt(1+l.liveSeen)
+	f.doubt = levelDoubt * unsure
+	higher := 1 + unsure
 	for k, p := range l.ringBy[0] {
-		f.fresh[k] = min(p*doubt, 1)
+		f.fresh[k] = min(p*higher, 1)
 	}
 	share := l.DetectedLive
 	if !(share > 0) {
@@ -48,7 +53,7 @@ func (f *forecast) look(s *Snapshot) {
 	for k := range f.answers { // their detection ends within the first step
 		f.answers[k].add(len(s.Detecting), share)
 	}
-	f.ringing(s, doubt)
+	f.ringing(s, higher)
 	f.comeFree(s.WrapUp, l.wrapBy)
 	f.comeFree(s.Talking, l.talkBy)
 	for k := range f.free {
@@ -57,7 +62,7 @@ func (f *forecast) look(s *Snapshot) {
 }
 
 // ringing counts the answers of calls in flight.
-func (f *forecast) ringing(s *Snapshot, doubt float64) {
+func (f *forecast) ringing(s *Snapshot, higher float64) {
 	by := s.Laws.ringBy
 	f.tally(len(by))
 	for i, age := range s.Ringing {
@@ -68,7 +73,7 @@ func (f *forecast) ringing(s *Snapshot, doubt float64) {
 			continue
 		}
 		for k, p := range by[second] {
-			f.answers[k].add(1, p*doubt*chance)
+			f.answers[k].add(1, p*higher*chance)
 		}
 	}
 	for second, n := range f.ages {
@@ -76,7 +81,7 @@ func (f *forecast) ringing(s *Snapshot, doubt float64) {
 			continue
 		}
 		for k, p := range by[second] {
-			f.answers[k].add(n, p*doubt)
+			f.answers[k].add(n, p*higher)
 		}
 	}
 }
@@ -115,11 +120,15 @@ func (f *forecast) addCall(chance float64) {
 func (f *forecast) loss() float64 {
 	sum, previous := 0.0, &f.before
 	for k := range f.answers {
-		sum += max(shortfall(&f.answers[k], &f.free[k])-shortfall(previous, &f.free[k]), 0)
+		sum += max(f.shortfall(&f.answers[k], &f.free[k])-f.shortfall(previous, &f.free[k]), 0)
 		previous = &f.answers[k]
 	}
 	return sum
 }
+
+// levelDoubt is how many standard errors of a level learned from independent
+// answers it is taken to be off by: the laws' shapes are learned as well.
+const levelDoubt = 2.0
 
 // exactUpTo is the number of calls or agents up to which their sums are
 // computed exactly; beyond it they are taken as normal.
@@ -187,8 +196,8 @@ func (s *supply) close() {
 
 // shortfall is the mean number of answers that find no agent, E(D-S)+: exact, or
 // by the normal law s·φ(m/s) + m·Φ(m/s) of the difference's mean m and standard
-// deviation s.
-func shortfall(demand *count, s *supply) float64 {
+// deviation s, which holds what is not known of the level of answers.
+func (f *forecast) shortfall(demand *count, s *supply) float64 {
 	if demand.exact() && s.exact() {
 		sum := 0.0
 		for d, p := range demand.pmf[:demand.n+1] {
@@ -197,6 +206,8 @@ func shortfall(demand *count, s *supply) float64 {
 		return sum
 	}
 	m, v := demand.mean-s.mean, demand.variance+s.variance
+	level := f.doubt * (demand.mean - f.before.mean)
+	v += level * level
 	if v < 1e-12 {
 		return max(m, 0)
 	}

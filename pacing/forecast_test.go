@@ -78,7 +78,8 @@ func lossAlone(s *Snapshot, calls int) float64 {
 		for _, age := range s.Talking {
 			supply = supply.and(l.talkBy[spanBin(age.Seconds())][k])
 		}
-		sum += max(demand.beyond(supply)-before.beyond(supply), 0)
+		unknown := func(d plainLaw) float64 { return 2 * (doubt - 1) * (d.mean - float64(s.Waiting)) }
+		sum += max(demand.beyond(supply, unknown(demand))-before.beyond(supply, unknown(before)), 0)
 		before = demand
 	}
 	return sum
@@ -107,8 +108,9 @@ func (l plainLaw) and(p float64) plainLaw {
 	return next
 }
 
-// beyond is the mean of what is more than s.
-func (l plainLaw) beyond(s plainLaw) float64 {
+// beyond is the mean of what is more than s; unknown is the standard deviation
+// that both laws do not hold.
+func (l plainLaw) beyond(s plainLaw, unknown float64) float64 {
 	if len(l.chances) <= exactUpTo+1 && len(s.chances) <= exactUpTo+1 {
 		sum := 0.0
 		for d, p := range l.chances {
@@ -118,7 +120,7 @@ func (l plainLaw) beyond(s plainLaw) float64 {
 		}
 		return sum
 	}
-	m, sd := l.mean-s.mean, math.Sqrt(l.variance+s.variance)
+	m, sd := l.mean-s.mean, math.Sqrt(l.variance+s.variance+unknown*unknown)
 	if sd < 1e-6 {
 		return max(m, 0)
 	}

@@ -12,17 +12,26 @@ import (
 type levelTest struct {
 	answers  float64 // seen since the last mark
 	expected float64 // since the last mark
+	seconds  float64 // since the last mark
+	pending  float64 // answers whose detection is not done, by their share of persons
+	watched  float64 // seconds in all
 	marks    [levelMarks]levelMark
 	n, next  int
 }
 
-type levelMark struct{ answers, expected float64 }
+type levelMark struct{ answers, expected, seconds float64 }
 
 const (
 	levelMarks = 300
 	// levelLimit is what no chance explains: the deviance of 4.2 sigma, met by
 	// chance once in some 10,000 independent looks.
 	levelLimit = 17.6
+	// A large team sees ten answers in a breath and would look so often that
+	// chance is met: beyond levelRate answers a second the limit grows, and
+	// nothing shorter than leastWindow seconds counts.
+	levelRate   = 0.2
+	leastMark   = 1.0
+	leastWindow = 15.0
 )
 
 // levelWindows are looked back over, in expected answers.
@@ -41,7 +50,17 @@ func (e *Estimator) expect(s *Snapshot) {
 		sum += e.laws.ring.hazard(age.Seconds()-min(dt, age.Seconds())/2) * min(dt, age.Seconds())
 	}
 	e.level.expected += sum
-	if e.level.expected >= 1 {
+	// Answers that are being listened to were expected when they rang.
+	share := e.laws.DetectedLive
+	if !(share > 0) {
+		share = 1
+	}
+	pending := share * float64(len(s.Detecting))
+	e.level.answers += pending - e.level.pending
+	e.level.pending = pending
+	e.level.seconds += dt
+	e.level.watched += dt
+	if e.level.expected >= 1 && e.level.seconds >= leastMark {
 		if f := e.level.mark(e.laws.liveSeen); f != 1 && e.settled() {
 			for i := range e.Live {
 				e.Live[i] *= f
@@ -53,25 +72,28 @@ func (e *Estimator) expect(s *Snapshot) {
 
 // settled reports that the laws are known well enough to be doubted.
 func (e *Estimator) settled() bool {
-	return e.Attempts >= 200 && e.laws.liveSeen >= 30
+	return e.Attempts >= 200 && e.laws.liveSeen >= 30 && e.level.watched >= 3*ringEnd(e.laws)
 }
 
 // mark closes an interval of one expected answer and returns the factor by which
 // the level of live answers has changed, 1 for none.
 func (t *levelTest) mark(known float64) float64 {
-	t.marks[t.next] = levelMark{t.answers, t.expected}
+	t.marks[t.next] = levelMark{t.answers, t.expected, t.seconds}
 	t.next = (t.next + 1) % levelMarks
 	t.n = min(t.n+1, levelMarks)
-	t.answers, t.expected = 0, 0
-	seen, expected, w := 0.0, 0.0, 0
+	t.answers, t.expected, t.seconds = 0, 0, 0
+	seen, expected, span, w := 0.0, 0.0, 0.0, 0
 	for i := 1; i <= t.n && w < len(levelWindows); i++ {
 		m := t.marks[(t.next-i+levelMarks)%levelMarks]
-		seen, expected = seen+m.answers, expected+m.expected
-		if expected < levelWindows[w] {
+		seen, expected, span = seen+m.answers, expected+m.expected, span+m.seconds
+		if expected < levelWindows[w] || span < leastWindow {
 			continue
 		}
-		w++
-		if change(seen, expected)/(1+expected/max(known, 1)) > levelLimit {
+		for w < len(levelWindows) && expected >= levelWindows[w] {
+			w++
+		}
+		limit := levelLimit + 2*math.Log(max(expected/span/levelRate, 1))
+		if change(seen, expected)/(1+expected/max(known, 1)) > limit {
 			t.n = 0
 			return min(max((seen+1)/(expected+1), 0.4), 3)
 		}

@@ -71,9 +71,9 @@ func chanceOf(chances []float64, i int) float64 {
 const (
 	gain        = 1.6 // threshold at the reserve, over the cap
 	pooling     = 150 // agents who double it
-	leastSpare  = 1.5 // reserve in calls
+	leastSpare  = 1.0 // reserve in calls
 	agentSpare  = 0.13
-	leastSlope  = 2.0 // calls for a factor e
+	leastSlope  = 1.0 // calls for a factor e
 	agentSlope  = 0.065
 	spread      = 300 // answers
 	mostSurplus = 0.7
