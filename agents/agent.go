@@ -39,6 +39,7 @@ type Agent struct {
 // Counts tells how many agents of a campaign are in which state. The slices
 // hold the age of each stay.
 type Counts struct {
+	At       time.Time // when they were counted
 	Ready    int
 	Reserved int
 	NotReady int

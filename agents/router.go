@@ -165,6 +165,7 @@ func (r *Registry) Counts(id dialer.CampaignID) Counts {
 	}
 	now := time.Now()
 	c.Talking = make([]time.Duration, 0, len(p.members))
+	c.At = now
 	for _, s := range p.members {
 		switch age := now.Sub(s.since); s.state {
 		case Ready:

@@ -13,14 +13,14 @@ import (
 
 // decide asks the pacer and starts as many attempts.
 func (r *runner) decide(c Campaign, counts agents.Counts, now time.Time) {
-	pacer, err := r.pacerFor(c)
+	r.mu.Lock()
+	err := r.pacing.Configure(pacingOf(c.Settings))
 	if err != nil {
+		r.mu.Unlock()
 		r.setTrouble(err.Error())
 		return
 	}
-	snapshot := r.snapshot(c, counts, now)
-	d := pacer.Decide(snapshot)
-	r.mu.Lock()
+	d := r.pacing.Decide(r.snapshot(c, counts, now))
 	r.decision, r.decided = d, now
 	r.mu.Unlock()
 	r.tell(c, counts, d, now)
@@ -33,34 +33,33 @@ func (r *runner) decide(c Campaign, counts agents.Counts, now time.Time) {
 	}
 }
 
-// pacerFor returns the pacer of the campaign's settings.
-func (r *runner) pacerFor(c Campaign) (pacing.Pacer, error) {
-	cfg := pacing.Config{
-		Mode: pacing.Mode(c.Settings.Mode), Ratio: c.Settings.Ratio, Cap: *c.Settings.AbandonCap,
-		Undetected: !c.Settings.AMD,
+// pacingOf is what the campaign's settings say to the pacer.
+func pacingOf(s Settings) pacing.Config {
+	c := pacing.Config{
+		Mode: pacing.Mode(s.Mode), Ratio: s.Ratio, Cap: *s.AbandonCap,
+		Undetected: !s.AMD,
 	}
-	if cfg.Cap == 0 && c.Settings.Mode.Overdials() {
-		cfg.Mode = pacing.Progressive // nobody may be abandoned
+	if c.Cap == 0 && s.Mode.Overdials() {
+		c.Mode = pacing.Progressive // nobody may be abandoned
 	}
-	if r.pacer != nil && r.pacerOf == cfg {
-		return r.pacer, nil
-	}
-	pacer, err := pacing.New(cfg)
-	if err == nil {
-		r.pacer, r.pacerOf = pacer, cfg
-	}
-	return pacer, err
+	return c
 }
 
-// snapshot is what the pacer gets to know.
+// snapshot is what the pacer gets to know. The caller holds mu.
 func (r *runner) snapshot(c Campaign, counts agents.Counts, now time.Time) pacing.Snapshot {
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	law := r.legal.figures()
 	s := pacing.Snapshot{
-		Now: now, Ready: counts.Ready, Talking: counts.Talking, WrapUp: counts.WrapUp,
+		Now: now, Ready: counts.Ready, Talking: slices.Clone(counts.Talking), WrapUp: slices.Clone(counts.WrapUp),
 		Answered: law.answered, Abandoned: law.abandoned, Cap: *c.Settings.AbandonCap,
 		Lines: r.s.lines.free(c.Settings.Trunks()), LeadsLeft: len(r.hopper.leads),
+	}
+	if !counts.At.IsZero() {
+		late := now.Sub(counts.At) // they were counted a moment after now
+		for _, ages := range [...][]time.Duration{s.Talking, s.WrapUp} {
+			for i := range ages {
+				ages[i] += late
+			}
+		}
 	}
 	for a := range r.attempts {
 		age := now.Sub(a.since)
@@ -83,8 +82,6 @@ func (r *runner) snapshot(c Campaign, counts agents.Counts, now time.Time) pacin
 			s.Held++
 		}
 	}
-	slices.Sort(s.Ringing) // the same calls give the same decision, to the last digit
-	s.Laws = r.estimate.Laws(&s)
 	return s
 }
 
@@ -128,6 +125,9 @@ func (r *runner) tell(c Campaign, counts agents.Counts, d pacing.Decision, now t
 			fact.Seen.CallsPerSecond += on.Tokens
 		}
 	}
+	r.mu.Lock()
+	fact.Tape, fact.Look = r.pacing.Began(), r.pacing.Looks()
+	r.mu.Unlock()
 	*t = told{at: now, policy: policy, limit: d.Limit, agentFirst: d.AgentFirst}
 	r.s.cfg.Store.Record(dialer.Event{At: now, Campaign: r.id, Fact: fact})
 }

@@ -62,9 +62,9 @@ func (r *runner) detected(a *attempt, live, heard bool) {
 		return
 	}
 	a.judged = true
-	r.estimate.Ended(live, ring)
+	r.pacing.Ended(live, ring)
 	if heard {
-		r.estimate.Detected(live)
+		r.pacing.Detected(live)
 	}
 }
 
@@ -81,10 +81,10 @@ func (r *runner) ended(a *attempt, c Call) {
 	defer r.mu.Unlock()
 	if a.sent && !a.judged {
 		a.judged = true
-		r.estimate.Ended(c.Ghost, c.EndedAt.Sub(a.since))
+		r.pacing.Ended(c.Ghost, c.EndedAt.Sub(a.since))
 	}
 	if a.talked > 0 {
-		r.estimate.Talked(a.talked)
+		r.pacing.Talked(a.talked)
 	}
 }
 
@@ -95,7 +95,7 @@ func (r *runner) wrapped(agent dialer.AgentID, d time.Duration) {
 	left := state == agents.NotReady || state == agents.LoggedOut
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.estimate.Wrapped(d, left)
+	r.pacing.Wrapped(d, left)
 }
 
 // left forgets an attempt whose journey is over.

@@ -50,8 +50,6 @@ type runner struct {
 
 	// Of the goroutine alone.
 	hopper    hopper
-	pacer     pacing.Pacer
-	pacerOf   pacing.Config
 	polledAt  time.Time
 	doneAt    time.Time
 	ownLooked time.Time
@@ -60,7 +58,12 @@ type runner struct {
 	told      told
 	recalled  bool // what an earlier run has learned is read
 	savedAt   time.Time
-	savedOf   int // attempts behind what is saved
+	savedOf   int       // attempts behind what is saved
+	taped     time.Time // when the tape began
+	tapedTo   time.Time // what was cut of it
+	part      int       // the next one
+	looks     int       // on what was cut
+	unsaved   []TapePart
 
 	mu       sync.Mutex
 	campaign Campaign // with defaults
@@ -70,7 +73,7 @@ type runner struct {
 	returned []Lead          // of attempts that did not begin
 	unsure   []dialer.LeadID // of attempts that may have begun
 	legal    legal
-	estimate pacing.Estimator
+	pacing   pacing.Recorder
 	decision pacing.Decision
 	decided  time.Time
 	message  kept   // the abandoned-call message
@@ -107,7 +110,7 @@ func (r *runner) update(c Campaign) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.campaign = c
-	r.estimate.RingMax = time.Duration(c.Settings.RingTimeoutS) * time.Second
+	r.pacing.RingMax(time.Duration(c.Settings.RingTimeoutS) * time.Second)
 	switch open := c.State == Running || c.State == Paused; {
 	case !open:
 		r.stop(errStopped)
@@ -148,7 +151,7 @@ func (r *runner) run() {
 		r.step(time.Now())
 		// Leads that cannot be given back at a shutdown are settled at the start.
 		if r.over() && len(r.hopper.leads) == 0 && (len(r.hopper.release) == 0 || r.s.dialing.Err() != nil) {
-			r.saveEstimate(r.s.dialing, time.Now())
+			r.save(r.s.dialing, time.Now())
 			return
 		}
 		select {
@@ -197,7 +200,7 @@ func (r *runner) step(now time.Time) {
 		r.dial(dialing, c, counts, now)
 	}
 	if now.Sub(r.savedAt) >= saveEvery {
-		r.saveEstimate(dialing, now)
+		r.save(dialing, now)
 	}
 	r.mu.Lock()
 	r.hopped = len(r.hopper.leads)

@@ -25,7 +25,9 @@ type Config struct {
 	Record func(call Call, leg telephony.Leg) (stop func() (path string, bytes int64, err error))
 	// Keep is as Record, for the seconds that are kept for labelling.
 	Keep func(call Call, leg telephony.Leg) (stop func() (path string, bytes int64, err error))
-	Log  *slog.Logger
+	// Version of the program, for the tape of decisions.
+	Version string
+	Log     *slog.Logger
 }
 
 // A Scheduler runs every open campaign: a runner for each, an attempt for each

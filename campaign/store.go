@@ -63,6 +63,9 @@ type Store interface {
 	SaveEstimate(ctx context.Context, id dialer.CampaignID, body []byte, now time.Time) error
 	// Estimate returns what SaveEstimate kept, nil when nothing was.
 	Estimate(ctx context.Context, id dialer.CampaignID) ([]byte, error)
+	// SaveTape keeps a part of the tape of a campaign's decisions for some weeks;
+	// saying it twice is one, and losing the last ones in a crash is fine.
+	SaveTape(ctx context.Context, part TapePart) error
 	// Asset returns a stored audio file by its SHA-256.
 	Asset(ctx context.Context, sha string) ([]byte, error)
 

@@ -137,9 +137,11 @@ func (db *DB) housekeeping(ctx context.Context) bool {
 		db.log.Error("database: the partitions of the coming days were not made", "error", err)
 		return false
 	}
-	if _, err := db.pool.Exec(ctx, sqlPurge); err != nil {
-		db.log.Error("database: old rows were not removed", "error", err)
-		return false
+	for _, purge := range []string{sqlPurge, sqlPurgeTapes} {
+		if _, err := db.pool.Exec(ctx, purge); err != nil {
+			db.log.Error("database: old rows were not removed", "error", err)
+			return false
+		}
 	}
 	return true
 }

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"io"
 	"net/http"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -105,6 +108,31 @@ func TestE2ELadder(t *testing.T) {
 	r.stop()
 	r.start()
 	look("after a restart")
+	r.replayed(id, 2)
+}
+
+// replayed decides again what the campaign has decided before it stopped, on the
+// real clock and out of the database: exactly that.
+func (r *rig) replayed(id dialer.CampaignID, calls int) {
+	r.t.Helper()
+	cmd := exec.CommandContext(r.t.Context(), program(r.t), "pacing", "replay", "--config", r.config(), "--campaign", string(id),
+		"--from", "10m", "--policy", "power:2", "--json")
+	out, err := cmd.Output()
+	if err != nil {
+		r.t.Fatalf("dialer pacing replay: %v\n%s", err, stderrOf(err))
+	}
+	lines := bytes.Split(bytes.TrimSpace(out), []byte("\n"))
+	var last struct {
+		Totals replayTotals `json:"totals"`
+	}
+	if err := json.Unmarshal(lines[len(lines)-1], &last); err != nil {
+		r.t.Fatal(err)
+	}
+	t := last.Totals
+	if t.Decisions < 5 || t.Same != t.Decisions || t.Calls["recorded"] < calls || t.Calls["replayed"] != t.Calls["recorded"] || len(lines) < 2 {
+		r.t.Errorf("%d lines, the last of them: %s", len(lines), lines[len(lines)-1])
+	}
+	r.t.Logf("%s", lines[len(lines)-1])
 }
 
 // text reads what is not JSON.

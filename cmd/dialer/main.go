@@ -27,6 +27,7 @@ type commands struct {
 	Agent    agentCmd    `cmd:"" help:"Run a simulated agent: a SIP phone with audio and someone at the desktop."`
 	Simulate simulateCmd `cmd:"" help:"Simulate shifts and compare ways to pace them: how many agents, which cap, when finished."`
 	AMD      amdCmd      `cmd:"" name:"amd" help:"Detection of answering machines: try it, measure it."`
+	Pacing   pacingCmd   `cmd:"" help:"Look into what the pacer of a campaign has decided."`
 	Config   configCmd   `cmd:"" help:"Look at the configuration."`
 	Migrate  migrateCmd  `cmd:"" help:"Bring the database to this version's schema."`
 	User     userCmd     `cmd:"" help:"People who may log in."`

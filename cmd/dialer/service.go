@@ -73,7 +73,7 @@ func openService(ctx context.Context, cfg Config, log *slog.Logger, prepare prep
 	}
 	s.registry = agents.NewRegistry(agents.Config{Stations: s.sip, Saver: s.db, Log: log})
 	s.scheduler = campaign.NewScheduler(campaign.Config{
-		Store: s.db, Agents: s.registry, Carrier: s.sip, Reaper: s.sip, Record: s.record, Keep: s.keep, Log: log,
+		Store: s.db, Agents: s.registry, Carrier: s.sip, Reaper: s.sip, Record: s.record, Keep: s.keep, Version: version(), Log: log,
 	})
 	if err := s.openAPI(); err != nil {
 		return nil, err

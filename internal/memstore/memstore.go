@@ -47,6 +47,7 @@ type Store struct {
 	ladders   []telephony.Ladder
 	estimates map[dialer.CampaignID][]byte
 	tallies   map[dialer.CampaignID]*tally
+	tapes     []campaign.TapePart
 }
 
 type dncEntry struct {

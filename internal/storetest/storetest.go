@@ -68,6 +68,7 @@ func Run(t *testing.T, open func(t *testing.T) Store) {
 		{"CampaignState", campaignState},
 		{"Ladders", ladders},
 		{"Estimates", estimates},
+		{"Tapes", tapes},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
