@@ -33,9 +33,7 @@ type Config struct {
 	// figures. Predictive then aims at 85 % of the cap.
 	Undetected bool
 	// Strict suits a window of a day: predictive aims at 90 % of the cap and
-	// keeps one call more in reserve, and the allowance counts as spent while it
-	// is less than one whole call. Without it a call may be risked as soon as
-	// anything is left.
+	// keeps one call more in reserve.
 	Strict bool
 	// MaxLinesPerAgent bounds the calls up at once, talks included, per agent at
 	// work; 0 means no bound.

@@ -30,11 +30,7 @@ const epsilon = 1e-9
 // that are held back until an agent is there cannot be abandoned for the lack of
 // one; so whatever goes past the cap was placed before.
 func (p *pacer) spent(s *Snapshot) (Decision, bool) {
-	left := s.allowance() > epsilon
-	if p.Strict { // the next to be abandoned is an answer too
-		left = s.allowance()+s.Cap >= 1-epsilon
-	}
-	if left {
+	if s.allowance() > epsilon {
 		return Decision{}, false
 	}
 	d := agentFirst(s)
