@@ -109,9 +109,8 @@ func (s *Session) phone() bool {
 // table allows the move; one that it does not allow is logged and not made.
 func (s *Session) move(to State, reason string) {
 	from := s.state
-	log := s.r.log.With("agent", s.agent.ID, "from", from, "to", to, "reason", reason)
 	if !CanMove(from, to) {
-		log.Error("an agent may not move so: please report this as a bug")
+		s.r.log.Error("an agent may not move so: please report this as a bug", "agent", s.agent.ID, "from", from, "to", to, "reason", reason)
 		return
 	}
 	now := time.Now()
@@ -137,7 +136,7 @@ func (s *Session) move(to State, reason string) {
 	if s.r.cfg.Saver != nil {
 		s.r.cfg.Saver.SaveAgentState(s.agent.ID, from, to, s.version, reason, call)
 	}
-	log.Debug("agent moved", "call", call)
+	s.r.log.Debug("agent moved", "agent", s.agent.ID, "from", from, "to", to, "reason", reason, "call", call)
 	s.publish(Message{Kind: StateChanged, From: from, State: to, Reason: reason, Call: call, Until: s.until})
 	s.r.plan(s.due())
 	s.changed()

@@ -34,6 +34,7 @@ type attempt struct {
 	s        *Scheduler
 	r        *runner
 	campaign Campaign // as it was when the attempt started, with defaults
+	rules    string   // its rules then
 	lead     Lead
 	log      *slog.Logger
 
@@ -68,6 +69,7 @@ type attempt struct {
 	saving chan struct{}
 
 	// Guarded by the runner.
+	place   int // in runner.attempts
 	phase   phase
 	since   time.Time      // of the phase
 	judged  bool           // the estimator knows who answered
@@ -141,7 +143,7 @@ func (a *attempt) begin() bool {
 	}
 	a.mu.Lock()
 	a.call.Trunk = trunk
-	a.call.PlacedAt, a.call.Rules, a.call.Version = now.UTC().Truncate(time.Millisecond), candidate.Rules(), 1
+	a.call.PlacedAt, a.call.Rules, a.call.Version = now.UTC().Truncate(time.Millisecond), a.rules, 1
 	call := a.call
 	a.mu.Unlock()
 	// A commit is not broken off, so that its result is known.

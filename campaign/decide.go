@@ -61,8 +61,7 @@ func (r *runner) snapshot(c Campaign, counts agents.Counts, now time.Time) pacin
 			}
 		}
 	}
-	for a := range r.attempts {
-		age := now.Sub(a.since)
+	for _, a := range r.attempts {
 		switch a.phase {
 		case phaseStarting:
 			s.Ringing = append(s.Ringing, 0)
@@ -70,9 +69,9 @@ func (r *runner) snapshot(c Campaign, counts agents.Counts, now time.Time) pacin
 				s.Lines--
 			}
 		case phaseRinging:
-			s.Ringing = append(s.Ringing, age)
+			s.Ringing = append(s.Ringing, now.Sub(a.since))
 		case phaseDetecting:
-			s.Detecting = append(s.Detecting, age)
+			s.Detecting = append(s.Detecting, now.Sub(a.since))
 		case phaseWaiting:
 			s.Waiting++
 		default:

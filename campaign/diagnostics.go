@@ -125,7 +125,7 @@ func (r *runner) live(l *Live) {
 	defer r.mu.Unlock()
 	set := r.campaign.Settings
 	l.State, l.Mode, l.Hopper, l.Trouble = r.campaign.State, set.Mode, r.hopped, r.trouble
-	for a := range r.attempts {
+	for _, a := range r.attempts {
 		l.Calls[string(a.phase)]++
 	}
 	if all := r.load.busy + r.load.idle; all > 0 {

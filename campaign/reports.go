@@ -102,7 +102,10 @@ func (r *runner) wrapped(agent dialer.AgentID, d time.Duration) {
 func (r *runner) left(a *attempt) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.attempts, a)
+	last := r.attempts[len(r.attempts)-1]
+	r.attempts[a.place], last.place = last, a.place
+	r.attempts[len(r.attempts)-1] = nil
+	r.attempts = r.attempts[:len(r.attempts)-1]
 	r.wake()
 }
 
@@ -139,7 +142,7 @@ func (r *runner) giveUpUnanswered(why error, which func(*attempt) bool) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	n := 0
-	for a := range r.attempts {
+	for _, a := range r.attempts {
 		if (a.phase == phaseStarting || a.phase == phaseRinging) && which(a) {
 			a.giveUp(why)
 			n++

@@ -67,9 +67,10 @@ type runner struct {
 
 	mu       sync.Mutex
 	campaign Campaign // with defaults
+	rules    string   // those of compliance that it sets, in words
 	dialing  context.Context
 	stop     context.CancelCauseFunc
-	attempts map[*attempt]struct{}
+	attempts []*attempt      // each knows its place
 	returned []Lead          // of attempts that did not begin
 	unsure   []dialer.LeadID // of attempts that may have begun
 	legal    legal
@@ -95,8 +96,7 @@ type load struct {
 func newRunner(s *Scheduler, c Campaign) *runner {
 	r := &runner{
 		s: s, id: c.ID, log: s.log.With("campaign", c.ID),
-		kick:     make(chan struct{}, 1),
-		attempts: map[*attempt]struct{}{},
+		kick: make(chan struct{}, 1),
 	}
 	r.dialing, r.stop = context.WithCancelCause(s.dialing)
 	r.update(c)
@@ -109,6 +109,9 @@ func (r *runner) update(c Campaign) {
 	c.Settings = c.Settings.Defaulted()
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.rules == "" || c.Version != r.campaign.Version {
+		r.rules = r.candidate(c, Lead{}).Rules()
+	}
 	r.campaign = c
 	r.pacing.RingMax(time.Duration(c.Settings.RingTimeoutS) * time.Second)
 	switch open := c.State == Running || c.State == Paused; {
@@ -216,7 +219,7 @@ func (r *runner) heed(ctx context.Context, now time.Time) error {
 	r.heeded = now
 	var numbers []dialer.Number
 	r.mu.Lock()
-	for a := range r.attempts {
+	for _, a := range r.attempts {
 		if a.phase == phaseStarting || a.phase == phaseRinging {
 			numbers = append(numbers, a.lead.Number)
 		}
@@ -321,7 +324,7 @@ func (r *runner) start(lead Lead, mode Mode) {
 	c := r.campaign
 	a := &attempt{
 		s: r.s, r: r, campaign: c, lead: lead, calling: r.s.calling, phase: phaseStarting, since: time.Now(),
-		saving: make(chan struct{}, 1), over: make(chan struct{}),
+		rules: r.rules, saving: make(chan struct{}, 1), over: make(chan struct{}),
 		call: Call{
 			ID: dialer.NewCallID(), Campaign: c.ID, List: lead.List, Lead: lead.ID, Trunk: c.Settings.Trunk, Mode: mode,
 			To: lead.Number, From: c.Settings.CallerID, Attempt: lead.Attempts + 1, State: Placed,
@@ -332,7 +335,8 @@ func (r *runner) start(lead Lead, mode Mode) {
 	dialing, stop := context.WithCancelCause(a.ringing)
 	a.dialing = dialing
 	a.unhook = context.AfterFunc(r.dialing, func() { stop(context.Cause(r.dialing)) })
-	r.attempts[a] = struct{}{}
+	a.place = len(r.attempts)
+	r.attempts = append(r.attempts, a)
 	r.s.calls.Go(a.run)
 }
 

@@ -164,6 +164,11 @@ func (c *count) add(n int, p float64) {
 		c.n += n
 		return
 	}
+	c.convolve(n, p)
+}
+
+// convolve is add for the law.
+func (c *count) convolve(n int, p float64) {
 	for range n {
 		c.n++
 		for i := c.n; i > 0; i-- {

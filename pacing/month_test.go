@@ -9,7 +9,7 @@ import (
 )
 
 // A month is a dialer that runs on and on: eight hours of twenty agents a day, who
-// go home in the evening. It looks once a second and decides every fifth.
+// go home in the evening. It looks once a second and decides every tenth.
 type month struct {
 	rand      *rand.Rand
 	floor     *Floor
@@ -57,7 +57,7 @@ func (m *month) day() {
 				m.tell(AgentPaused, 0, agent)
 			}
 			m.free = m.free[:0]
-		case m.second%5 == 0:
+		case m.second%10 == 0:
 			d := m.pacer.Decide(m.floor.Snapshot(m.now, Outside{
 				Answered: m.answered, Abandoned: m.abandoned, Cap: 0.03, Lines: 1000, LeadsLeft: 1000,
 			}))
@@ -145,7 +145,7 @@ func (m *month) run(t testing.TB, days int) (second, last int) {
 	if err != nil || len(stored) > 16<<10 {
 		t.Errorf("what it has learned takes %d bytes, %v", len(stored), err)
 	}
-	if rate := float64(m.abandoned) / float64(m.answered); rate > 0.03 || m.calls < uint64(days)*5000 {
+	if rate := float64(m.abandoned) / float64(m.answered); rate > 0.03 || m.calls < uint64(days)*4000 {
 		t.Errorf("%d calls in %d days, %.2f %% of the answered abandoned: that was no month to learn from", m.calls, days, 100*rate)
 	}
 	return second, last
@@ -154,7 +154,7 @@ func (m *month) run(t testing.TB, days int) (second, last int) {
 // TestMonth is some days of BenchmarkMonth.
 func TestMonth(t *testing.T) {
 	m := newMonth(t)
-	second, last := m.run(t, 4)
+	second, last := m.run(t, 3)
 	t.Logf("%d calls, heap in use %d kB and %d kB", m.calls, second>>10, last>>10)
 	s := m.floor.Snapshot(m.now, Outside{Answered: 1000, Cap: 0.03, Lines: 100, LeadsLeft: 100})
 	if n := testing.AllocsPerRun(100, func() { m.pacer.Decide(s) }); n > 20 {

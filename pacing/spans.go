@@ -2,7 +2,6 @@ package pacing
 
 import (
 	"math"
-	"sort"
 	"time"
 )
 
@@ -27,15 +26,32 @@ var spanEdges = func() []float64 {
 	return edges
 }()
 
+// spanBins is the bin of each whole second.
+var spanBins = func() []uint8 {
+	last := len(spanEdges) - 2
+	bins := make([]uint8, int(spanEdges[last])+1)
+	b := 0
+	for second := range bins {
+		for b < last && spanEdges[b+1] <= float64(second) {
+			b++
+		}
+		bins[second] = uint8(b)
+	}
+	return bins
+}()
+
 func spanBin(age float64) int {
-	if !(age > 0) {
+	switch {
+	case !(age > 0):
 		return 0
+	case age >= float64(len(spanBins)):
+		return len(spanEdges) - 2
 	}
-	i := sort.SearchFloat64s(spanEdges, age)
-	if i < len(spanEdges) && spanEdges[i] == age {
-		i++
+	b := int(spanBins[int(age)])
+	if b < len(spanEdges)-2 && spanEdges[b+1] <= age {
+		b++ // bins are at least a second wide
 	}
-	return min(i-1, len(spanEdges)-2)
+	return b
 }
 
 func (s *Spans) add(x, memory float64) {
@@ -61,12 +77,13 @@ func (s *Spans) sound() bool {
 	if s.Ends != nil && len(s.Ends) != len(spanEdges)-1 {
 		return false
 	}
-	for _, x := range append([]float64{s.N, s.Sum, s.Log2}, s.Ends...) {
-		if !(x >= 0 && x < 1e12) {
+	count := func(x float64) bool { return x >= 0 && x < 1e12 }
+	for _, x := range s.Ends {
+		if !count(x) {
 			return false
 		}
 	}
-	return math.Abs(s.Log) < 1e12
+	return count(s.N) && count(s.Sum) && count(s.Log2) && math.Abs(s.Log) < 1e12
 }
 
 // A spanLaw is the law of a duration: the share that lasts beyond each edge.
