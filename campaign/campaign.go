@@ -70,6 +70,17 @@ type Settings struct {
 	ClockStart        compliance.ClockStart `json:"clock_start"`
 	Message           string                `json:"message_asset,omitempty"`
 
+	// What the pacer is held to besides. The cap holds in each window; strict keeps
+	// away from it, and always does where the window is a day. FalsePositives is
+	// the share of people whom detection takes for machines: they count as
+	// abandoned without being seen, and come off the cap. 0 lines per agent is no
+	// bound; a burst of 0 is as many calls as agents at work, and at least 10.
+	AbandonWindow    Window  `json:"abandon_window"`
+	Strict           bool    `json:"strict"`
+	FalsePositives   float64 `json:"amd_false_positives"`
+	MaxLinesPerAgent float64 `json:"max_lines_per_agent"`
+	MaxBurst         int     `json:"max_burst"`
+
 	AMD       bool      `json:"amd"`
 	Detection Detection `json:"detection"`
 	Recording bool      `json:"recording"`
@@ -90,6 +101,16 @@ type Settings struct {
 	WrapUpLimitS  int `json:"wrap_up_limit_s"`
 	PreviewLimitS int `json:"preview_limit_s"`
 }
+
+// A Window is the time within which the share of abandoned calls may not exceed
+// the cap.
+type Window string
+
+// The windows.
+const (
+	WindowPeriod Window = "30d" // 30 days from the campaign's first start (16 CFR 310.4(b)(4)(i))
+	WindowDay    Window = "day" // a day in the campaign's zone
+)
 
 // A RetryRule says when a lead is tried again after an outcome. Max counts the
 // attempts that ended so; 0 means never again.

@@ -37,13 +37,19 @@ func (r *runner) decide(c Campaign, counts agents.Counts, now time.Time) {
 func pacingOf(s Settings) pacing.Config {
 	c := pacing.Config{
 		Mode: pacing.Mode(s.Mode), Ratio: s.Ratio, Cap: *s.AbandonCap,
-		Undetected: !s.AMD,
+		Undetected: !s.AMD, Strict: s.strict(), MaxLinesPerAgent: s.MaxLinesPerAgent, Burst: s.MaxBurst,
+	}
+	if s.AMD {
+		c.FalsePositives = s.FalsePositives
 	}
 	if c.Cap == 0 && s.Mode.Overdials() {
 		c.Mode = pacing.Progressive // nobody may be abandoned
 	}
 	return c
 }
+
+// strict reports whether the pacer keeps away from the cap.
+func (s Settings) strict() bool { return s.Strict || s.AbandonWindow == WindowDay }
 
 // snapshot is what the pacer gets to know. The caller holds mu.
 func (r *runner) snapshot(c Campaign, counts agents.Counts, now time.Time) pacing.Snapshot {
@@ -155,11 +161,18 @@ func decided(d pacing.Decision) dialer.PacingDecided {
 
 // policyOf names what decides, for people.
 func policyOf(s Settings) string {
+	limit := fmt.Sprintf("cap %.4g %%", 100**s.AbandonCap)
+	if s.AbandonWindow == WindowDay {
+		limit += " a day"
+	}
+	if s.strict() {
+		limit += ", strict"
+	}
 	switch s.Mode {
 	case Power:
-		return fmt.Sprintf("power, %g calls per agent, cap %g %%", s.Ratio, 100**s.AbandonCap)
+		return fmt.Sprintf("power, %g calls per agent, %s", s.Ratio, limit)
 	case Predictive:
-		return fmt.Sprintf("predictive, cap %g %%", 100**s.AbandonCap)
+		return "predictive, " + limit
 	default:
 		return string(s.Mode)
 	}

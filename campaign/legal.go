@@ -75,8 +75,8 @@ func (l *legal) figures() figures {
 	}
 }
 
-// periodStart is the begin of the campaign's 30-day period that holds now
-// (16 CFR 310.4(b)(4)(i)).
+// periodStart is the begin of the campaign's window that holds now: of its 30-day
+// period (16 CFR 310.4(b)(4)(i)), or of the day in its zone.
 func periodStart(c Campaign, now time.Time) time.Time {
 	start := c.StartedAt
 	if start.IsZero() {
@@ -88,6 +88,10 @@ func periodStart(c Campaign, now time.Time) time.Time {
 	}
 	if start.IsZero() || start.After(now) {
 		return start
+	}
+	if c.Settings.AbandonWindow == WindowDay {
+		year, month, day := now.In(zone).Date()
+		return time.Date(year, month, day, 0, 0, 0, 0, zone)
 	}
 	return compliance.PeriodStart(start, compliance.Period(start, now, zone), zone)
 }

@@ -56,6 +56,30 @@ func TestLegalNeverFlatters(t *testing.T) {
 	})
 }
 
+// A window of a day begins at midnight where the campaign is, also when clocks
+// change, and its pacer is strict.
+func TestWindowOfADay(t *testing.T) {
+	c := Campaign{StartedAt: time.Date(2026, 3, 2, 15, 0, 0, 0, time.UTC), Settings: Settings{Zone: "America/New_York", AbandonWindow: WindowDay}.Defaulted()}
+	for now, want := range map[string]string{
+		"2026-03-07T04:59:59Z": "2026-03-06T05:00:00Z",
+		"2026-03-07T05:00:00Z": "2026-03-07T05:00:00Z",
+		"2026-03-09T03:30:00Z": "2026-03-08T05:00:00Z", // 23 hours
+		"2026-03-09T04:00:00Z": "2026-03-09T04:00:00Z",
+		"2026-03-02T14:00:00Z": "2026-03-02T15:00:00Z", // before the first start
+	} {
+		at, err := time.Parse(time.RFC3339, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := periodStart(c, at).UTC().Format(time.RFC3339); got != want {
+			t.Errorf("at %s the day began %s, want %s", now, got, want)
+		}
+	}
+	if !pacingOf(c.Settings).Strict {
+		t.Error("a window of a day without the strict profile")
+	}
+}
+
 func TestLegalPeriod(t *testing.T) {
 	start := time.Date(2026, 3, 2, 15, 0, 0, 0, time.UTC)
 	c := Campaign{StartedAt: start, Settings: Settings{Zone: "America/New_York"}}

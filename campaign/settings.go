@@ -56,6 +56,7 @@ func (s Settings) Defaulted() Settings {
 		limit := 0.03
 		s.AbandonCap = &limit
 	}
+	setDefault(&s.AbandonWindow, WindowPeriod)
 	setDefault(&s.ConnectDeadlineMS, 2000)
 	if s.ClockStart == "" {
 		// Without a detector nobody hears when the person spoke.
@@ -117,6 +118,14 @@ func (s Settings) Validate() []*dialer.Error {
 	m.check(s.Ratio >= 1 && s.Ratio <= 10, "/ratio", "is %g: calls per ready agent are 1 to 10", s.Ratio)
 	m.check(*s.AbandonCap >= 0 && *s.AbandonCap <= 0.1, "/abandon_cap",
 		"is %g: it is a share from 0 to 0.1; write 0.03 for 3 %%", *s.AbandonCap)
+	m.check(s.AbandonWindow == WindowPeriod || s.AbandonWindow == WindowDay, "/abandon_window", "%q is not known: use 30d or day", clip(string(s.AbandonWindow), 40))
+	m.check(s.FalsePositives >= 0 && s.FalsePositives <= 0.1, "/amd_false_positives",
+		"is %g: it is a share from 0 to 0.1; write 0.01 for 1 %% of the people", s.FalsePositives)
+	m.check(s.FalsePositives <= 0 || !s.AMD || !s.Mode.Overdials() || s.FalsePositives < *s.AbandonCap, "/amd_false_positives",
+		"is %g, the cap is %g: detection alone would use it up; raise abandon_cap or set amd to false", s.FalsePositives, *s.AbandonCap)
+	m.check(s.MaxLinesPerAgent == 0 || s.MaxLinesPerAgent >= 1 && s.MaxLinesPerAgent <= 50, "/max_lines_per_agent",
+		"is %g: calls up for each agent at work are 1 to 50, or 0 for no bound", s.MaxLinesPerAgent)
+	m.between("/max_burst", s.MaxBurst, 0, 1000)
 	m.between("/connect_deadline_ms", s.ConnectDeadlineMS, 500, 10_000)
 	m.check(s.ClockStart.Valid(), "/clock_start", "%q is not known: use answer, speech_start or greeting_end", clip(string(s.ClockStart), 40))
 	m.check(s.AMD || s.ClockStart == compliance.FromAnswer, "/clock_start",

@@ -7,6 +7,7 @@ import (
 
 	"dialer"
 	"dialer/compliance"
+	"dialer/pacing"
 	"dialer/telephony"
 )
 
@@ -105,5 +106,47 @@ func TestReadyToStart(t *testing.T) {
 	s.Mode, s.Message = Progressive, ""
 	if got := s.ReadyToStart(1, trunk); got != nil {
 		t.Errorf("progressive lacks %v", got)
+	}
+}
+
+// What the pacer is told are the campaign's settings; false positives come off the
+// cap where there is a detector only.
+func TestSettingsOfThePacer(t *testing.T) {
+	limit, none := 0.05, 0.0
+	set := Settings{Name: "a", Mode: Predictive, AMD: true, AbandonCap: &limit, Strict: true, FalsePositives: 0.01, MaxLinesPerAgent: 3, MaxBurst: 7}
+	if mistakes := set.Validate(); mistakes != nil {
+		t.Error(mistakes)
+	}
+	want := pacing.Config{Mode: pacing.Predictive, Ratio: 1.5, Cap: 0.05, Strict: true, FalsePositives: 0.01, MaxLinesPerAgent: 3, Burst: 7}
+	if got := pacingOf(set.Defaulted()); got != want {
+		t.Errorf("%+v", got)
+	}
+	set.AMD = false
+	want.Undetected, want.FalsePositives = true, 0
+	if got := pacingOf(set.Defaulted()); got != want {
+		t.Errorf("without a detector: %+v", got)
+	}
+	set.AbandonCap = &none
+	if got := pacingOf(set.Defaulted()); got.Mode != pacing.Progressive {
+		t.Errorf("nobody may be abandoned: %+v", got)
+	}
+	if got := pacingOf(Settings{Name: "a"}.Defaulted()); got != (pacing.Config{Mode: pacing.Progressive, Ratio: 1.5, Cap: 0.03, Undetected: true}) {
+		t.Errorf("by default: %+v", got)
+	}
+	for field, s := range map[string]Settings{
+		"/abandon_window":      {AbandonWindow: "week"},
+		"/amd_false_positives": {FalsePositives: 0.03, AMD: true, Mode: Predictive},
+		"/max_lines_per_agent": {MaxLinesPerAgent: 0.5},
+		"/max_burst":           {MaxBurst: -1},
+	} {
+		s.Name = "a"
+		if got := fieldsOf(s.Validate()); !slices.Equal(got, []string{field}) {
+			t.Errorf("%s: %v", field, got)
+		}
+	}
+	for _, bad := range []float64{-0.1, 0.5} {
+		if got := fieldsOf(Settings{Name: "a", FalsePositives: bad}.Validate()); !slices.Equal(got, []string{"/amd_false_positives"}) {
+			t.Errorf("%g: %v", bad, got)
+		}
 	}
 }
