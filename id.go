@@ -30,6 +30,8 @@ type (
 	ImportID string
 	// KeyID names an API key ("key_…").
 	KeyID string
+	// SimulationID names a simulation that was asked for ("sim_…").
+	SimulationID string
 )
 
 // NewCampaignID returns a fresh id.
@@ -62,6 +64,9 @@ func NewImportID() ImportID { return ImportID(newID("imp")) }
 
 // NewKeyID returns a fresh id.
 func NewKeyID() KeyID { return KeyID(newID("key")) }
+
+// NewSimulationID returns a fresh id.
+func NewSimulationID() SimulationID { return SimulationID(newID("sim")) }
 
 const crockford = "0123456789abcdefghjkmnpqrstvwxyz"
 

@@ -16,6 +16,7 @@ import (
 	"dialer/campaign"
 	"dialer/compliance"
 	"dialer/report"
+	"dialer/simulation"
 	"dialer/telephony"
 )
 
@@ -39,6 +40,7 @@ type memory struct {
 	assets    map[string][]byte
 	calls     map[dialer.CallID]campaign.Call
 	answers   map[string]claim
+	jobs      map[dialer.SimulationID]simulation.Job
 	events    []dialer.Event
 	more      chan struct{} // closed and renewed with each event
 	woken     int
@@ -59,7 +61,7 @@ func newMemory() *memory {
 		leads: map[dialer.LeadID]campaign.Lead{}, imports: map[dialer.ImportID]campaign.Import{},
 		rejects: map[dialer.ImportID][]campaign.Reject{}, roster: map[dialer.AgentID]agents.Agent{},
 		ha1: map[dialer.AgentID]string{}, dnc: map[string]campaign.DNCEntry{}, assets: map[string][]byte{},
-		calls: map[dialer.CallID]campaign.Call{}, answers: map[string]claim{}, more: make(chan struct{}),
+		calls: map[dialer.CallID]campaign.Call{}, answers: map[string]claim{}, jobs: map[dialer.SimulationID]simulation.Job{}, more: make(chan struct{}),
 	}
 }
 

@@ -26,6 +26,7 @@ var repeatable = map[string]bool{
 	"/v1/lists/{id}/leads": true,
 	"/v1/agents":           true,
 	"/v1/dnc":              true,
+	"/v1/simulations":      true,
 }
 
 const maxReplayKey = 200

@@ -108,6 +108,11 @@ var rules = map[string]access{
 	"GET /v1/calls/{id}/sip":       leaders,
 	"GET /v1/calls/{id}/recording": {dialer.RoleSupervisor, dialer.RoleCompliance, dialer.RoleAdmin},
 
+	"GET /v1/simulations":         staff,
+	"POST /v1/simulations":        managers,
+	"GET /v1/simulations/{id}":    staff,
+	"DELETE /v1/simulations/{id}": managers,
+
 	"GET /v1/reports/abandon":       staff,
 	"GET /v1/reports/abandon/calls": staff,
 

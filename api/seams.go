@@ -10,6 +10,7 @@ import (
 	"dialer/campaign"
 	"dialer/compliance"
 	"dialer/report"
+	"dialer/simulation"
 	"dialer/telephony"
 )
 
@@ -26,6 +27,7 @@ type Store interface {
 	AssetStore
 	CallStore
 	ReplayStore
+	SimulationStore
 	// LastEvent returns the seq of the newest event, 0 when there is none.
 	LastEvent(ctx context.Context) (int64, error)
 }
@@ -143,6 +145,17 @@ type ReplayStore interface {
 	ClaimKey(ctx context.Context, who, key, route string, body []byte, now time.Time) (*dialer.Answer, error)
 	// KeepAnswer remembers the answer; nil gives the key back.
 	KeepAnswer(ctx context.Context, who, key, route string, a *dialer.Answer) error
+}
+
+// A SimulationStore keeps simulations.
+type SimulationStore interface {
+	// CreateSimulation queues a job; one too many is an Unavailable.
+	CreateSimulation(ctx context.Context, j simulation.Job) error
+	GetSimulation(ctx context.Context, id dialer.SimulationID) (simulation.Job, error)
+	// ListSimulations returns the newest first.
+	ListSimulations(ctx context.Context, after dialer.SimulationID, limit int) ([]simulation.Job, error)
+	// CancelSimulation ends a job; one that has ended otherwise is a Conflict.
+	CancelSimulation(ctx context.Context, id dialer.SimulationID, now time.Time) error
 }
 
 // A Scheduler is what the API needs of the engine.

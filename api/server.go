@@ -218,6 +218,7 @@ func (s *Server) route() {
 		s.routeCalls()
 		s.routeLadders()
 		s.routeReports()
+		s.routeSimulations()
 		s.routeEvents()
 		s.routeHealth(r)
 	})

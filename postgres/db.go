@@ -104,7 +104,7 @@ func Open(ctx context.Context, url string, log *slog.Logger, opts ...Option) (*D
 		return nil, fmt.Errorf("the database cannot be used: %w", err)
 	}
 	few := cfg.Copy()
-	few.MinConns, few.MaxConns = 0, mostImports+mostReports
+	few.MinConns, few.MaxConns = 0, mostImports+mostReports+1 // and the past for a simulation
 	bulk, err := pgxpool.NewWithConfig(ctx, few)
 	if err != nil {
 		pool.Close()
@@ -197,6 +197,8 @@ const (
 	lockNumber = 0x6469_0002 // second key: hash of the number
 	lockEvents = 0x6469_0003 // second key: 0
 	lockOwner  = 0x6469_0004 // second key: the slot; guards its epoch
+
+	lockSimulations = 0x6469_0005 // second key: 0; guards how many wait
 )
 
 const (

@@ -144,20 +144,22 @@ func (db *DB) CallEvents(ctx context.Context, id dialer.CallID) ([]dialer.Event,
 }
 
 func collectEvents(rows pgx.Rows) ([]dialer.Event, error) {
-	events, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (e dialer.Event, err error) {
-		var kind string
-		var data []byte
-		if err := row.Scan(&e.Seq, &e.At, &e.Campaign, &e.Lead, &e.Call, &e.Agent, &kind, &data); err != nil {
-			return e, err
-		}
-		e.At = e.At.UTC()
-		e.Fact, err = dialer.ParseFact(kind, data)
-		return e, err
-	})
+	events, err := pgx.CollectRows(rows, scanEvent)
 	if err != nil {
 		return nil, fmt.Errorf("reading events: %w", err)
 	}
 	return events, nil
+}
+
+func scanEvent(row pgx.CollectableRow) (e dialer.Event, err error) {
+	var kind string
+	var data []byte
+	if err := row.Scan(&e.Seq, &e.At, &e.Campaign, &e.Lead, &e.Call, &e.Agent, &kind, &data); err != nil {
+		return e, err
+	}
+	e.At = e.At.UTC()
+	e.Fact, err = dialer.ParseFact(kind, data)
+	return e, err
 }
 
 // LastEvent returns the seq of the newest event, 0 when there is none.

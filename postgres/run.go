@@ -137,7 +137,7 @@ func (db *DB) housekeeping(ctx context.Context) bool {
 		db.log.Error("database: the partitions of the coming days were not made", "error", err)
 		return false
 	}
-	for _, purge := range []string{sqlPurge, sqlPurgeTapes} {
+	for _, purge := range []string{sqlPurge, sqlPurgeTapes, sqlPurgeSimulations} {
 		if _, err := db.pool.Exec(ctx, purge); err != nil {
 			db.log.Error("database: old rows were not removed", "error", err)
 			return false

@@ -31,6 +31,8 @@ type Config struct {
 	Node int `yaml:"node"`
 	// Drain is how long talks may go on after the first signal to stop.
 	Drain time.Duration `yaml:"drain"`
+	// Simulations is how many simulations run here at once.
+	Simulations int `yaml:"simulations"`
 
 	HTTP   HTTPConfig    `yaml:"http"`
 	SIP    SIPConfig     `yaml:"sip"`
@@ -107,7 +109,9 @@ func DefaultConfig() Config {
 		DataDir: defaultDataDir(),
 		Node:    1,
 		Drain:   5 * time.Minute,
-		HTTP:    HTTPConfig{Listen: "127.0.0.1:8080"},
+
+		Simulations: 1,
+		HTTP:        HTTPConfig{Listen: "127.0.0.1:8080"},
 		SIP: SIPConfig{
 			Listen: "0.0.0.0:5060", TCP: true, TLS: TLSConfig{Listen: "0.0.0.0:5061"}, RTPPorts: "20000-29999", Realm: "dialer",
 			NoResponse: 4 * time.Second, MediaTimeout: 10 * time.Second, DSCP: 24, RTPDSCP: 46, LadderKeep: 72 * time.Hour,
@@ -166,6 +170,9 @@ func (c Config) Validate() []Problem {
 	}
 	if c.Drain < 0 {
 		add("drain", "use a duration of 0 or more, for instance 5m", "%s is negative", c.Drain)
+	}
+	if c.Simulations < 0 || c.Simulations > 16 {
+		add("simulations", "use 1, or 0 to leave them to other nodes", "%d is not between 0 and 16", c.Simulations)
 	}
 	if u := c.DatabaseURL; u != "" && !strings.HasPrefix(u, "postgres://") && !strings.HasPrefix(u, "postgresql://") {
 		add("database_url", "write postgres://user:password@host:5432/database", "is not a PostgreSQL URL")

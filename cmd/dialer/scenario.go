@@ -54,20 +54,20 @@ func scenarioProblems(s *simulate.Scenario) []Problem {
 }
 
 // writeScenario writes a scenario as the file that it can be read from, a comment
-// behind each setting that remarks have one for.
-func writeScenario(out io.Writer, s *simulate.Scenario, head []string, remarks map[string]string) error {
+// behind each setting that is as it was found in a campaign.
+func writeScenario(out io.Writer, s *simulate.Scenario, head string, from simulate.Fitted) error {
 	var b strings.Builder
-	for _, line := range head {
-		fmt.Fprintf(&b, "# %s\n", line)
+	if head != "" {
+		fmt.Fprintf(&b, "# %s\n", head)
 	}
-	v := reflect.ValueOf(s).Elem()
+	v, found := reflect.ValueOf(s).Elem(), reflect.ValueOf(&from.Scenario).Elem()
 	for _, f := range settings(v.Type()) {
 		value := v.FieldByIndex(f.Index)
 		if value.IsZero() && strings.Contains(f.Tag.Get("json"), ",omit") {
 			continue
 		}
 		line := f.key + ": " + flowOf(value)
-		if r := remarks[f.key]; r != "" {
+		if r := from.Remarks[f.key]; r != "" && flowOf(found.FieldByIndex(f.Index)) == flowOf(value) {
 			line += " # " + r
 		}
 		b.WriteString(line + "\n")

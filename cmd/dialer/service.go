@@ -20,6 +20,7 @@ import (
 	"dialer/campaign"
 	"dialer/compliance"
 	"dialer/postgres"
+	"dialer/simulation"
 	"dialer/telephony"
 	"dialer/telephony/ladder"
 	"dialer/telephony/recording"
@@ -288,6 +289,9 @@ func (s *service) run(ctx context.Context, stop <-chan struct{}) error {
 	metrics := s.start("metrics", s.api.Run)
 	calls := s.start("calls", s.scheduler.Run)
 	server := s.api.HTTPServer(s.cfg.HTTP.Listen)
+	simulations := s.start("simulations", simulation.NewRunner(simulation.Config{
+		Store: s.db.DB, AtOnce: s.cfg.Simulations, Log: s.log,
+	}).Run)
 	web := s.start("http", func(ctx context.Context) error {
 		unhook := context.AfterFunc(ctx, func() {
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
@@ -306,10 +310,11 @@ func (s *service) run(ctx context.Context, stop <-chan struct{}) error {
 	select {
 	case <-stop:
 	case <-ctx.Done():
-	case failed = <-firstEnd(books, ladders, sip, desks, trunks, metrics, calls, web):
+	case failed = <-firstEnd(books, ladders, sip, desks, trunks, metrics, simulations, calls, web):
 	}
 	close(s.draining)
 	s.log.Info("shutting down: no new calls; talks go on", "drain", s.cfg.Drain)
+	simulations.end() // the next start goes on with them
 	s.scheduler.Drain()
 	patience := time.NewTimer(s.cfg.Drain)
 	defer patience.Stop()
@@ -322,7 +327,7 @@ func (s *service) run(ctx context.Context, stop <-chan struct{}) error {
 	case <-ctx.Done():
 	}
 	s.scheduler.Close(nil)
-	for _, p := range []*part{calls, web, metrics, trunks, desks, sip, ladders, books} {
+	for _, p := range []*part{calls, web, simulations, metrics, trunks, desks, sip, ladders, books} {
 		p.end()
 		if p.err != nil {
 			failed = errors.Join(failed, fmt.Errorf("%s: %w", p.name, p.err))

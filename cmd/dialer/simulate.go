@@ -5,20 +5,26 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/alecthomas/kong"
 
+	"dialer"
 	"dialer/pacing/simulate"
+	"dialer/postgres"
+	"dialer/simulation"
 )
 
 // simulateCmd runs virtual shifts. What no flag and no scenario says is as in the
 // world in which pacers are compared.
 type simulateCmd struct {
+	configFlags
 	Agents     []int        `help:"Agents (10); several teams, as 5,10,20, are compared. With --leads or --talk-hours and without this: the teams around the one that is enough." placeholder:"N,…" group:"Team and shift:"`
 	Hours      *float64     `help:"Length of the shift (8), within which a list is to be finished." placeholder:"H" group:"Team and shift:"`
 	Leads      *int         `help:"Leads on the list: when is it finished? It never ends otherwise." placeholder:"N" group:"Team and shift:"`
@@ -34,10 +40,11 @@ type simulateCmd struct {
 	Seeds      *int         `help:"Shifts for each policy (4): more make the standard errors smaller." placeholder:"N" group:"What is run:"`
 	Warm       bool         `help:"Begin with what a shift before has taught." group:"What is run:"`
 
-	Scenario string `help:"What else there is, as YAML: docs/pacing.md. Flags come before it." placeholder:"FILE" group:"From files and campaigns:"`
-	Save     string `help:"Write the scenario that all this comes to, as YAML, and simulate nothing; - prints it." placeholder:"FILE" group:"From files and campaigns:"`
-	JSON     bool   `name:"json" help:"One JSON object a policy, each on a line." group:"Output:"`
-	SVG      string `name:"svg" help:"Plot occupancy against abandoned calls, and both over time." placeholder:"FILE" group:"Output:"`
+	Scenario     string            `help:"What else there is, as YAML: docs/pacing.md. Flags come before it." placeholder:"FILE" group:"From files and campaigns:"`
+	FromCampaign dialer.CampaignID `help:"Laws, team and shift of a past campaign, by its records in the database. The scenario and flags come before it." placeholder:"ID" group:"From files and campaigns:"`
+	Save         string            `help:"Write the scenario that all this comes to, as YAML, and simulate nothing; - prints it." placeholder:"FILE" group:"From files and campaigns:"`
+	JSON         bool              `name:"json" help:"One JSON object a policy, each on a line." group:"Output:"`
+	SVG          string            `name:"svg" help:"Plot occupancy against abandoned calls, and both over time." placeholder:"FILE" group:"Output:"`
 }
 
 func (c *simulateCmd) Run(t *terminal) error {
@@ -50,14 +57,18 @@ func (c *simulateCmd) Run(t *terminal) error {
 		case <-ctx.Done():
 		}
 	}()
-	s, err := c.scenario(t)
+	from, err := c.fitted(ctx, t)
+	if err != nil {
+		return err
+	}
+	s, err := c.scenario(t, from.Scenario)
 	if err != nil {
 		return err
 	}
 	if c.Save != "" {
-		return c.save(t.out, &s)
+		return c.save(t.out, &s, from)
 	}
-	entries, err := s.Entries(ctx)
+	entries, err := s.Entries(ctx, nil)
 	if err != nil {
 		return err
 	}
@@ -80,9 +91,27 @@ func (c *simulateCmd) Run(t *terminal) error {
 	return nil
 }
 
+// fitted is the scenario of the campaign, or the default one. What was too little to
+// find a law in is said.
+func (c *simulateCmd) fitted(ctx context.Context, t *terminal) (from simulate.Fitted, err error) {
+	if c.FromCampaign == "" {
+		return simulate.Fitted{Scenario: simulate.DefaultScenario()}, nil
+	}
+	err = c.with(ctx, t, false, func(db *postgres.DB) error {
+		from, err = simulation.FromCampaign(ctx, db, c.FromCampaign)
+		return err
+	})
+	if c.Save == "" {
+		for _, name := range slices.Sorted(maps.Keys(from.Remarks)) {
+			fmt.Fprintf(t.err, "%s: %s\n", name, from.Remarks[name])
+		}
+	}
+	return from, err
+}
+
 // scenario is what file and flags say, or prints every mistake in them.
-func (c *simulateCmd) scenario(t *terminal) (simulate.Scenario, error) {
-	s, l, problems := readScenario(c.Scenario, simulate.DefaultScenario())
+func (c *simulateCmd) scenario(t *terminal, base simulate.Scenario) (simulate.Scenario, error) {
+	s, l, problems := readScenario(c.Scenario, base)
 	if len(problems) == 0 {
 		problems = c.apply(&s)
 		problems = append(problems, scenarioProblems(&s)...)
@@ -105,12 +134,16 @@ func (c *simulateCmd) scenario(t *terminal) (simulate.Scenario, error) {
 }
 
 // save writes the scenario where it was asked for.
-func (c *simulateCmd) save(out io.Writer, s *simulate.Scenario) error {
+func (c *simulateCmd) save(out io.Writer, s *simulate.Scenario, from simulate.Fitted) error {
+	head := ""
+	if c.FromCampaign != "" {
+		head = "As campaign " + string(c.FromCampaign) + " was; behind each setting stands how it was found."
+	}
 	if c.Save == "-" {
-		return writeScenario(out, s, nil, nil)
+		return writeScenario(out, s, head, from)
 	}
 	var b bytes.Buffer
-	writeScenario(&b, s, nil, nil) // a buffer takes all
+	writeScenario(&b, s, head, from) // a buffer takes all
 	if err := os.WriteFile(c.Save, b.Bytes(), 0o644); err != nil {
 		return fmt.Errorf("the scenario cannot be written: %w", err)
 	}

@@ -62,14 +62,21 @@ var table = map[string]folder{
 		foreign: []string{extraText, goExpJSON},
 	},
 
+	// Jobs and the records of campaigns meet the simulator here, so that it stays pure.
+	"simulation": {
+		own:     []string{".", "agents", "campaign", "compliance", "pacing", "pacing/simulate"},
+		foreign: []string{goExpJSON},
+	},
+
 	"migrations": {},
 	"postgres": {
-		own:     stores,
+		own:     append([]string{"simulation"}, stores...),
 		foreign: []string{"github.com/jackc/pgx/v5", "github.com/pressly/goose/v3", extraCrypt},
 	},
 	"postgres/private": {own: []string{"."}},
 	"api": {
-		own: []string{".", "agents", "campaign", "compliance", "report", "telephony"},
+		// pacing/simulate: the scenario is the body of a request
+		own: []string{".", "agents", "campaign", "compliance", "pacing/simulate", "report", "simulation", "telephony"},
 		foreign: []string{
 			"github.com/danielgtaylor/huma/v2", "github.com/go-chi/chi/v5", "github.com/coder/websocket",
 			"github.com/prometheus/client_golang", "github.com/goccy/go-yaml", extraCrypt, goExpJSON,

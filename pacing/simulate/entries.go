@@ -8,8 +8,9 @@ import (
 
 // Entries are every policy in every team and under every cap. When the scenario
 // names no team but a list to finish or hours of talk to come to, a short trial
-// finds the teams around the one that is enough.
-func (s *Scenario) Entries(ctx context.Context) ([]Entry, error) {
+// finds the teams around the one that is enough. wrap, when not nil, is put around
+// every policy, those of the trial among them.
+func (s *Scenario) Entries(ctx context.Context, wrap func(Policy) Policy) ([]Entry, error) {
 	if err := s.Validate(); err != nil {
 		return nil, err
 	}
@@ -21,6 +22,9 @@ func (s *Scenario) Entries(ctx context.Context) ([]Entry, error) {
 	for i, name := range s.Policies {
 		if policies[i], err = ParsePolicy(name); err != nil {
 			return nil, err
+		}
+		if wrap != nil {
+			policies[i] = wrap(policies[i])
 		}
 	}
 	teams, caps := s.Teams, s.Caps
@@ -56,7 +60,12 @@ func (s *Scenario) seeksTeam() bool {
 // soughtTeams is how many teams are compared when one is sought.
 const soughtTeams = 5
 
-// Size is what simulating the scenario costs, in hours of agents.
+// sizeTeam is the team that a shift costs as much as at least: an hour has its
+// seconds however few the agents are.
+const sizeTeam = 10
+
+// Size is what simulating the scenario costs, in hours of agents, ten of them at
+// least in every shift.
 func (s *Scenario) Size() float64 {
 	agents := 0
 	for _, n := range s.Teams {
@@ -64,10 +73,11 @@ func (s *Scenario) Size() float64 {
 	}
 	switch w, _ := s.World(); {
 	case agents > 0:
+		agents = max(agents, sizeTeam*len(s.Teams))
 	case s.seeksTeam():
-		agents = soughtTeams * max(s.roughTeam(), 1)
+		agents = soughtTeams * max(s.roughTeam(), sizeTeam)
 	default:
-		agents = w.Team()
+		agents = max(w.Team(), sizeTeam)
 	}
 	runs := float64(max(len(s.Caps), 1) * len(s.Policies) * s.Seeds)
 	if s.Warm {

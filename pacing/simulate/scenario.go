@@ -17,7 +17,7 @@ type Scenario struct {
 	Breaks Breaks  `json:"breaks"`
 
 	AnswerRate  float64 `json:"answer_rate,omitempty" doc:"Share of attempts that a person answers; 0.2 when absent"`
-	AnswerRates []Rate  `json:"answer_rates,omitempty" maxItems:"1000" doc:"From a time on"`
+	AnswerRates []RateFrom  `json:"answer_rates,omitempty" maxItems:"1000" doc:"From a time on"`
 	Drift       float64 `json:"drift,omitempty" doc:"Relative change of the answer rate that is reached at the end"`
 	Machines    float64 `json:"machines" doc:"Share of machines among what no person answers"`
 	Busy        float64 `json:"busy" doc:"Share of busy and invalid numbers, likewise"`
@@ -69,8 +69,8 @@ type Breaks struct {
 	For   Span `json:"for"`
 }
 
-// A Rate is an answer rate from a time on.
-type Rate struct {
+// A RateFrom is an answer rate from a time on.
+type RateFrom struct {
 	From Span    `json:"from"`
 	Rate float64 `json:"rate"`
 }
