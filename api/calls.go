@@ -171,12 +171,14 @@ func (s *Server) routeCalls() {
 		Number   dialer.Number     `query:"number" maxLength:"20" doc:"E.164; write + as %2B"`
 		Outcome  campaign.Outcome  `query:"outcome" maxLength:"40"`
 		Class    compliance.Class  `query:"class" maxLength:"40"`
+		ToLabel  bool              `query:"to_label" doc:"Only calls whose first seconds are kept and that nobody has labelled"`
 	}) (*bodyOf[Page[CallView]], error) {
 		return s.listCalls(ctx, in.Paging, campaign.CallFilter{
 			Campaign: in.Campaign, Lead: in.Lead, Agent: in.Agent, Number: in.Number,
-			Outcome: in.Outcome, Class: in.Class, From: in.From, To: in.To,
+			Outcome: in.Outcome, Class: in.Class, ToLabel: in.ToLabel, From: in.From, To: in.To,
 		})
 	})
+	s.routeLabels(tags)
 	route(s, huma.Operation{
 		OperationID: "get-call", Method: http.MethodGet, Path: "/v1/calls/{id}", Summary: "Get a call", Tags: tags,
 	}, func(ctx context.Context, in *CallPath) (*bodyOf[CallView], error) {
@@ -225,13 +227,18 @@ func (s *Server) recording(ctx context.Context, in *CallPath) (*huma.StreamRespo
 	if err != nil {
 		return nil, err
 	}
-	name := path.Clean(c.Recording)
-	if c.Recording == "" || s.recordings == nil || !fs.ValidPath(name) {
-		return nil, dialer.Errorf(dialer.NotFound, "call %s has no recording", in.ID)
+	return s.audio(ctx, c, c.Recording, "recording")
+}
+
+// audio sends a file of the recordings.
+func (s *Server) audio(ctx context.Context, c campaign.Call, file, what string) (*huma.StreamResponse, error) {
+	name := path.Clean(file)
+	if file == "" || s.recordings == nil || !fs.ValidPath(name) {
+		return nil, dialer.Errorf(dialer.NotFound, "call %s has no %s", c.ID, what)
 	}
 	f, err := s.recordings.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, dialer.Errorf(dialer.NotFound, "the recording of call %s is not there any more", in.ID)
+		return nil, dialer.Errorf(dialer.NotFound, "the %s of call %s is not there any more", what, c.ID)
 	}
 	if err != nil {
 		return nil, err
@@ -242,12 +249,12 @@ func (s *Server) recording(ctx context.Context, in *CallPath) (*huma.StreamRespo
 		f.Close()
 		return nil, errors.Join(err, errors.New("api: a recording is no plain file"))
 	}
-	s.log.Info("recording played", "call", in.ID, "by", callerOf(ctx).name())
+	s.log.Info(what+" played", "call", c.ID, "by", callerOf(ctx).name())
 	return &huma.StreamResponse{Body: func(hctx huma.Context) {
 		defer f.Close()
 		r, w := humachi.Unwrap(hctx)
 		w.Header().Set("Content-Type", "audio/wav")
-		w.Header().Set("Content-Disposition", `attachment; filename="`+string(in.ID)+`.wav"`)
+		w.Header().Set("Content-Disposition", `attachment; filename="`+string(c.ID)+`.wav"`)
 		http.NewResponseController(w).SetWriteDeadline(time.Now().Add(downloadTime))
 		http.ServeContent(w, r, "", info.ModTime(), content)
 	}}, nil

@@ -141,6 +141,7 @@ func (s *Server) routeCampaigns() {
 		}
 		return &bodyOf[campaign.Live]{s.live(c)}, nil
 	})
+	s.routeDetector(tags)
 	route(s, huma.Operation{
 		OperationID: "get-diagnostics", Method: http.MethodGet, Path: "/v1/campaigns/{id}/diagnostics", Summary: "Why is it not dialing", Tags: tags,
 	}, s.diagnose)

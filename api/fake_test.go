@@ -415,6 +415,31 @@ func (m *memory) ListDecisions(_ context.Context, id dialer.CampaignID, from, to
 	return out, nil
 }
 
+func (m *memory) DetectorCounts(_ context.Context, id dialer.CampaignID, _, _ time.Time, _ bool) (out []compliance.DetectorCount, _ error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, c := range m.calls {
+		if n, ok := campaign.CountOf(c); ok && c.Campaign == id {
+			out = append(out, n)
+		}
+	}
+	return out, nil
+}
+
+func (m *memory) LabelCall(_ context.Context, id dialer.CallID, label, by string, now time.Time) (campaign.Call, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c, ok := m.calls[id]
+	if !ok {
+		return c, dialer.Errorf(dialer.NotFound, "there is no call %s", id)
+	}
+	c, _, err := campaign.Labelled(c, label, by, now)
+	if err == nil {
+		m.calls[id] = c
+	}
+	return c, err
+}
+
 func (m *memory) CallFacts(ctx context.Context, id dialer.CampaignID, _, _ time.Time) iter.Seq2[report.CallFacts, error] {
 	calls, _ := m.ListCalls(ctx, campaign.CallFilter{Campaign: id}, "", 1000)
 	return func(yield func(report.CallFacts, error) bool) {

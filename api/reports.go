@@ -33,7 +33,7 @@ func (s *Server) routeReports() {
 	route(s, huma.Operation{
 		OperationID: "report-abandon", Method: http.MethodGet, Path: "/v1/reports/abandon", Summary: "Abandoned calls: the evidence", Tags: tags,
 		Description: "Every class, numerator, denominator and formula of the rate, 30-day periods, connect delays, messages, and the first 10,000 calls each that were late, abandoned or given up too early; the next route lists all. " +
-			"rate_conservative is null as long as no test of the detector is known. One report is made at a time.",
+			"rate_conservative is null as long as the truth of no machine verdict is known (GET /v1/campaigns/{id}/amd). One report is made at a time.",
 		Responses: map[string]*huma.Response{"200": {Description: "OK", Content: map[string]*huma.MediaType{
 			"application/json": {Schema: s.api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[report.AbandonReport](), true, "AbandonReport")},
 			"text/csv":         {Schema: &huma.Schema{Type: "string"}},
@@ -73,10 +73,14 @@ func (s *Server) reportAbandon(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
+	tested, err := s.detectorTest(ctx, in.ReportSpan)
+	if err != nil {
+		return nil, err
+	}
 	out, err := report.Abandon(report.AbandonQuery{
 		Campaign: c.ID, Name: settings.Name, From: in.From, To: in.To, Start: c.StartedAt, Zone: zone,
 		Clock: settings.ClockStart, Deadline: time.Duration(settings.ConnectDeadlineMS) * time.Millisecond,
-		Cap: *settings.AbandonCap, Now: s.now(),
+		Cap: *settings.AbandonCap, Detector: tested, Now: s.now(),
 	}, s.store.CallFacts(ctx, in.Campaign, in.From, in.To))
 	if err != nil {
 		return nil, err

@@ -62,6 +62,7 @@ var rules = map[string]access{
 	"GET /v1/campaigns/{id}/progress":    staff,
 	"GET /v1/campaigns/{id}/diagnostics": staff,
 	"GET /v1/campaigns/{id}/live":        staff,
+	"GET /v1/campaigns/{id}/amd":         staff,
 	"GET /v1/campaigns/{id}/decisions":   staff,
 
 	"GET /v1/lists":                   staff,
@@ -106,6 +107,8 @@ var rules = map[string]access{
 	"GET /v1/calls/{id}":           staff,
 	"GET /v1/calls/{id}/events":    staff,
 	"GET /v1/calls/{id}/sip":       leaders,
+	"GET /v1/calls/{id}/seconds":   {dialer.RoleSupervisor, dialer.RoleCompliance, dialer.RoleAdmin},
+	"PUT /v1/calls/{id}/label":     {dialer.RoleSupervisor, dialer.RoleCompliance, dialer.RoleAdmin},
 	"GET /v1/calls/{id}/recording": {dialer.RoleSupervisor, dialer.RoleCompliance, dialer.RoleAdmin},
 
 	"GET /v1/simulations":         staff,

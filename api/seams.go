@@ -131,6 +131,11 @@ type CallStore interface {
 	GetCall(ctx context.Context, id dialer.CallID) (campaign.Call, error)
 	ListCalls(ctx context.Context, f campaign.CallFilter, after dialer.CallID, limit int) ([]campaign.Call, error)
 	CallEvents(ctx context.Context, id dialer.CallID) ([]dialer.Event, error)
+	// LabelCall saves what somebody who heard the kept seconds of a call says.
+	LabelCall(ctx context.Context, id dialer.CallID, label, by string, now time.Time) (campaign.Call, error)
+	// DetectorCounts counts answered calls that the detector has judged, placed in
+	// [from, to); a zero time is no bound.
+	DetectorCounts(ctx context.Context, id dialer.CampaignID, from, to time.Time, sampled bool) ([]compliance.DetectorCount, error)
 	// CallFacts yields the campaign's ended calls placed in [from, to); a zero
 	// time is no bound.
 	CallFacts(ctx context.Context, id dialer.CampaignID, from, to time.Time) iter.Seq2[report.CallFacts, error]

@@ -13,6 +13,7 @@ import (
 
 	"dialer"
 	"dialer/agents"
+	"dialer/amd"
 	"dialer/compliance"
 	"dialer/telephony"
 )
@@ -63,6 +64,7 @@ type attempt struct {
 	recording func()        // ends it; nil when there is none
 	over      chan struct{} // closed when the end of the call is on its way to the store
 	ear       *hearing      // of the detector; nil when there is none
+	heard     amd.Result    // its verdict
 	forGood   bool          // the lead is not to be tried again, whatever the outcome
 	// saving is held while a later version of the call must not be saved: a
 	// disposition is refused when it comes second.

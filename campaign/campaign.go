@@ -129,4 +129,6 @@ type Disposition struct {
 	DNC      bool       `json:"dnc,omitempty"`      // never call this number again
 	// Machine: the agent heard a machine; corrects answered_by.
 	Machine bool `json:"machine,omitempty"`
+	// Unclear: the word does not say who answered; answered_by stays as it was.
+	Unclear bool `json:"unclear,omitempty"`
 }

@@ -14,7 +14,9 @@ import (
 // decide asks the pacer and starts as many attempts.
 func (r *runner) decide(c Campaign, counts agents.Counts, now time.Time) {
 	r.mu.Lock()
-	err := r.pacing.Configure(pacingOf(c.Settings))
+	cfg := pacingOf(c.Settings)
+	cfg.FalsePositives = r.missRate
+	err := r.pacing.Configure(cfg)
 	if err != nil {
 		r.mu.Unlock()
 		r.setTrouble(err.Error())

@@ -40,6 +40,7 @@ func detect(a *attempt) Outcome {
 
 // react notes the verdict and does what the campaign wants of such calls.
 func (a *attempt) react(result amd.Result) Outcome {
+	a.heard = result
 	does := a.campaign.Settings.Detection.reaction(result)
 	var drawn *Draw
 	if does != ReactAgent {

@@ -46,6 +46,9 @@ type LiveAbandon struct {
 	// Allowance is how many more calls may be abandoned: cap times answered, less
 	// the abandoned.
 	Allowance float64 `json:"allowance"`
+	// Missed is the estimated share of persons whom the detector takes for machines,
+	// in steps of half a percent; pacing aims that much below the cap.
+	Missed float64 `json:"missed_persons"`
 }
 
 // LiveDecision is the pacer's last word.
@@ -136,6 +139,7 @@ func (r *runner) live(l *Live) {
 	l.Abandon = LiveAbandon{
 		Answered: law.answered, Abandoned: law.abandoned, Cap: *set.AbandonCap,
 		Allowance: *set.AbandonCap*float64(law.answered) - float64(law.abandoned),
+		Missed:    r.missRate,
 	}
 	if law.answered > 0 {
 		rate := float64(law.abandoned) / float64(law.answered)

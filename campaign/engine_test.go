@@ -47,6 +47,8 @@ type faults struct {
 	slow  time.Duration // of the begin of a call
 	extra int           // people who answered before the test
 	bug   bool          // the next save panics
+	// counts are what the detector is said to have done
+	counts []compliance.DetectorCount
 	// what panics of a call's end: 0 nothing, 1 its first save, 2 each, once saved
 	endBug int
 }
@@ -124,6 +126,16 @@ func (f *faults) AbandonTally(ctx context.Context, id dialer.CampaignID, since t
 	defer f.mu.Unlock()
 	t.AddN(compliance.ClassConnected, f.extra)
 	return t, err
+}
+
+func (f *faults) DetectorCounts(ctx context.Context, id dialer.CampaignID, from, to time.Time, sampled bool) ([]compliance.DetectorCount, error) {
+	f.mu.Lock()
+	counts := f.counts
+	f.mu.Unlock()
+	if counts != nil {
+		return counts, f.now()
+	}
+	return f.Store.DetectorCounts(ctx, id, from, to, sampled)
 }
 
 func (f *faults) DisposeCall(ctx context.Context, c campaign.Call, next campaign.Next, facts ...dialer.Fact) error {

@@ -120,6 +120,9 @@ func reserve(a *attempt) Outcome {
 	if a.reserveUntil(a.deadline().Add(-connectMargin)) {
 		return ""
 	}
+	if a.call.Heard.Agent.Taken() { // a machine, which was to be looked at
+		return a.withoutAgent(a.heard, a.campaign.Settings.Detection.reaction(a.heard))
+	}
 	return a.notServed()
 }
 
@@ -232,16 +235,29 @@ func (a *attempt) dispose(said agents.Disposition) {
 	a.mu.Lock()
 	a.call.Version++
 	a.call.Disposition, a.call.Note, a.call.DisposedAt = said.Code, said.Note, now
-	a.call.AnsweredBy, a.call.AnsweredBySource = compliance.AnsweredByPerson, "agent"
-	if d.Machine {
-		a.call.AnsweredBy = compliance.AnsweredByMachine
-		a.classify(compliance.ClassMachine)
-	}
+	a.answeredBy(d)
 	call := a.call
 	a.mu.Unlock()
 	a.insist("save a disposition", func(ctx context.Context) error {
 		return a.s.cfg.Store.DisposeCall(ctx, call, next, facts...)
 	})
+}
+
+// answeredBy takes an agent's word for who answered. It goes before the
+// detector's: a person whom that had called a machine counts as one from now on.
+// The caller holds mu.
+func (a *attempt) answeredBy(d Disposition) {
+	switch c := &a.call; {
+	case d.Unclear:
+	case d.Machine:
+		c.AnsweredBy, c.AnsweredBySource = compliance.AnsweredByMachine, "agent"
+		a.classify(compliance.ClassMachine)
+	default:
+		c.AnsweredBy, c.AnsweredBySource = compliance.AnsweredByPerson, "agent"
+		if c.Class == compliance.ClassMachine {
+			a.classify(a.class())
+		}
+	}
 }
 
 // deadline is when the person must hear an agent.

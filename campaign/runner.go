@@ -56,7 +56,8 @@ type runner struct {
 	heeded    time.Time
 	ownAt     map[dialer.AgentID]time.Time
 	told      told
-	recalled  bool // what an earlier run has learned is read
+	recalled  bool      // what an earlier run has learned is read
+	missedAt  time.Time // when missRate was counted
 	savedAt   time.Time
 	savedOf   int       // attempts behind what is saved
 	taped     time.Time // when the tape began
@@ -75,6 +76,7 @@ type runner struct {
 	unsure   []dialer.LeadID // of attempts that may have begun
 	legal    legal
 	pacing   pacing.Recorder
+	missRate float64 // persons taken for machines
 	decision pacing.Decision
 	decided  time.Time
 	message  kept   // the abandoned-call message
@@ -295,6 +297,9 @@ func (r *runner) prepare(ctx context.Context, c Campaign, now time.Time) error {
 		return errors.New(cmp.Or(r.troubleNow(), "the database has not answered yet"))
 	}
 	if err := r.recall(ctx, now); err != nil {
+		return err
+	}
+	if err := r.lookAtDetector(ctx, c, since, now); err != nil {
 		return err
 	}
 	return r.loadClips(ctx, c, now)

@@ -43,7 +43,7 @@ func DefaultDispositions() []Disposition {
 		{Code: "DNC", Label: "Do not call again", DNC: true},
 		{Code: "ANSWERING_MACHINE", Label: "Answering machine", Machine: true, Retry: &RetryRule{AfterS: 4 * 3600, Max: 3}},
 		{Code: "WRONG_NUMBER", Label: "Wrong number"},
-		{Code: "NO_CONTACT", Label: "Nobody there, or cut off", Retry: &RetryRule{AfterS: 3600, Max: 2}},
+		{Code: "NO_CONTACT", Label: "Nobody there, or cut off", Unclear: true, Retry: &RetryRule{AfterS: 3600, Max: 2}},
 	}
 }
 
@@ -246,6 +246,7 @@ func (m *mistakes) dispositions(list []Disposition) {
 				n++
 			}
 		}
+		m.check(!d.Machine || !d.Unclear, field, "says machine and unclear: choose one")
 		m.check(n <= 1, field, "has more than one of retry, callback and dnc: choose one")
 		if d.Retry != nil {
 			m.rule(field+"/retry", *d.Retry)

@@ -58,6 +58,10 @@ type Store interface {
 	AddDNC(ctx context.Context, id dialer.CampaignID, n dialer.Number, source string, now time.Time) error
 	// AbandonTally returns the legal counts of the campaign since a time.
 	AbandonTally(ctx context.Context, id dialer.CampaignID, since time.Time) (compliance.Tally, error)
+	// DetectorCounts counts answered calls that the detector has judged, placed in
+	// [from, to), by what is known of them; a zero time is no bound. sampled limits
+	// them to those of which a draw is recorded, which are quickly found.
+	DetectorCounts(ctx context.Context, id dialer.CampaignID, from, to time.Time, sampled bool) ([]compliance.DetectorCount, error)
 	// SaveEstimate keeps what a campaign's pacer has learned in place of what was
 	// kept before; losing the last one in a crash of the server is fine.
 	SaveEstimate(ctx context.Context, id dialer.CampaignID, body []byte, now time.Time) error

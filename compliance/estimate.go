@@ -12,6 +12,15 @@ type DetectorTest struct {
 	// MissRateLive is the share of calls classified machine among the persons.
 	MissRateLive float64 `json:"miss_rate_live,omitempty"`
 
+	// Low and High are the 95 % interval of ShareOfMachine, and Persons what was
+	// found in the sample; zero when they are not known.
+	Low     float64 `json:"fp_share_low,omitempty"`
+	High    float64 `json:"fp_share_high,omitempty"`
+	Persons int     `json:"persons_found,omitempty"`
+	// Of is how many calls classified machine the share holds for, those that
+	// nobody has verified; nil means all machines of the tally.
+	Of *int `json:"unverified_machines,omitempty"`
+
 	Sample   int       `json:"sample,omitempty"` // calls listened to
 	TestedAt time.Time `json:"tested_at,omitzero"`
 	Method   string    `json:"method,omitempty"`
@@ -20,12 +29,22 @@ type DetectorTest struct {
 // FalsePositives estimates the persons among the tally's machines.
 func (d DetectorTest) FalsePositives(t Tally) float64 {
 	if d.ShareOfMachine > 0 && d.ShareOfMachine <= 1 {
-		return d.ShareOfMachine * float64(t.ByClass[ClassMachine])
+		machines := t.ByClass[ClassMachine]
+		if d.Of != nil {
+			machines = *d.Of
+		}
+		return d.ShareOfMachine * float64(machines)
 	}
 	if d.MissRateLive > 0 && d.MissRateLive < 1 {
 		return float64(t.Answered()) * d.MissRateLive / (1 - d.MissRateLive)
 	}
 	return 0
+}
+
+// Highest is the test with the upper end of its interval for its share.
+func (d DetectorTest) Highest() DetectorTest {
+	d.ShareOfMachine = max(d.ShareOfMachine, d.High)
+	return d
 }
 
 // ConservativeRate is the rate with the estimated false positives in numerator

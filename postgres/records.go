@@ -35,6 +35,7 @@ const (
 	ofNumber    = `to_number = @number`
 	ofOutcome   = `outcome = @outcome`
 	ofClass     = `class = @class`
+	toLabel     = `heard ? 'kept' AND NOT heard ? 'label'`
 	placedFrom  = `placed_at >= @from`
 	placedUntil = `placed_at < @to`
 	afterCall   = `(placed_at, id) < (SELECT placed_at, id FROM calls WHERE id = @after AND placed_at >= @after_from AND placed_at < @after_to)`
@@ -78,7 +79,7 @@ func callsQuery(f campaign.CallFilter, after dialer.CallID, limit int) (string, 
 		asked bool
 	}{
 		{ofCampaign, f.Campaign != ""}, {ofLead, f.Lead != ""}, {ofAgent, f.Agent != ""}, {ofNumber, f.Number != ""},
-		{ofOutcome, f.Outcome != ""}, {ofClass, f.Class != ""}, {placedFrom, !f.From.IsZero()}, {placedUntil, !f.To.IsZero()},
+		{ofOutcome, f.Outcome != ""}, {ofClass, f.Class != ""}, {toLabel, f.ToLabel}, {placedFrom, !f.From.IsZero()}, {placedUntil, !f.To.IsZero()},
 		{afterCall, after != ""},
 	} {
 		if c.asked {

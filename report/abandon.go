@@ -54,12 +54,15 @@ type AbandonReport struct {
 	Total    Rate         `json:"total"`
 	Formula  string       `json:"formula"`
 	// Conservative is the rate with the persons added whom the detector is
-	// estimated to have called machines. These three are null when the detector
+	// estimated to have called machines. All of these are null when the detector
 	// was not tested, and the rate also when nobody answered.
-	Conservative   *float64                 `json:"rate_conservative"`
-	FalsePositives *float64                 `json:"estimated_false_positives"`
-	Detector       *compliance.DetectorTest `json:"detector_test"`
-	Periods        []Period                 `json:"periods"` // successive 30 days
+	Conservative   *float64 `json:"rate_conservative"`
+	FalsePositives *float64 `json:"estimated_false_positives"`
+	// ConservativeHigh is the same with the upper end of the 95 % interval of the
+	// test, null where that is not known.
+	ConservativeHigh *float64                 `json:"rate_conservative_high"`
+	Detector         *compliance.DetectorTest `json:"detector_test"`
+	Periods          []Period                 `json:"periods"` // successive 30 days
 
 	// Delays of the calls that an agent took; one before the clock's start is 0.
 	FromClock  Quantiles `json:"connect_delay_from_clock_ms"`
@@ -256,6 +259,9 @@ func (f *fold) report() AbandonReport {
 	if q.Detector != (compliance.DetectorTest{}) {
 		estimate := q.Detector.FalsePositives(f.all)
 		r.Detector, r.FalsePositives, r.Conservative = &q.Detector, &estimate, f.all.ConservativeRate(q.Detector)
+		if q.Detector.High > 0 {
+			r.ConservativeHigh = f.all.ConservativeRate(q.Detector.Highest())
+		}
 	}
 	for k, t := range f.periods {
 		r.Periods = append(r.Periods, Period{

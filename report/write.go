@@ -129,10 +129,14 @@ func (r AbandonReport) estimate() string {
 	d := *r.Detector
 	text := fmt.Sprintf("with %.1f estimated false positives", *r.FalsePositives)
 	switch {
-	case d.ShareOfMachine > 0:
+	case d.ShareOfMachine > 0 && d.Of == nil:
 		text += fmt.Sprintf(", %g %% of the calls classified machine", 100*d.ShareOfMachine)
 	case d.MissRateLive > 0:
 		text += fmt.Sprintf(", %g %% of the persons", 100*d.MissRateLive)
+	}
+	if d.Of != nil {
+		text += fmt.Sprintf(", %.2f %% (%d of %d; 95 %%: %.2f to %.2f %%) of %d calls classified machine that nobody verified",
+			100*d.ShareOfMachine, d.Persons, d.Sample, 100*d.Low, 100*d.High, *d.Of)
 	}
 	return text + fmt.Sprintf(" (%d calls, %s, %s)", d.Sample, printable(d.Method), stamp(d.TestedAt))
 }

@@ -27,6 +27,7 @@ type Store interface {
 	AddLeads(leads ...campaign.Lead)
 	GetCall(ctx context.Context, id dialer.CallID) (campaign.Call, error)
 	MarkGhost(call dialer.CallID, at time.Time)
+	LabelCall(ctx context.Context, id dialer.CallID, label, by string, now time.Time) (campaign.Call, error)
 	Lead(id dialer.LeadID) campaign.Lead
 	SaveLadders(ctx context.Context, parts []telephony.Ladder) error
 	Ladders(ctx context.Context, call dialer.CallID) ([]telephony.Ladder, error)
@@ -69,6 +70,7 @@ func Run(t *testing.T, open func(t *testing.T) Store) {
 		{"Ladders", ladders},
 		{"Estimates", estimates},
 		{"Tapes", tapes},
+		{"DetectorCounts", detectorCounts},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
