@@ -62,7 +62,7 @@ type Outcome struct {
 }
 
 // MostHours is the largest simulation: hours of agents, over all policies, seeds,
-// teams and caps. It takes some half an hour of half a processor.
+// teams and caps. It takes up to an hour of half a processor.
 const MostHours = 100_000
 
 // Check returns every mistake of a scenario as *dialer.Error, and that it is too
