@@ -119,7 +119,7 @@ func (s *Server) importLeads(ctx context.Context, in *struct {
 	OnDuplicate string `query:"on_duplicate" enum:"skip,update" doc:"What becomes of a number that the list has already; skip when absent"`
 	Region      string `query:"region" maxLength:"2" doc:"Where numbers without a country code belong; the campaign's when absent"`
 	Encoding    string `query:"encoding" maxLength:"20" doc:"utf-8, utf-16 or windows-1252; found out when absent"`
-	Mapping     string `query:"mapping" maxLength:"16384" doc:"JSON: header to number, external_id, time_zone, priority, a field's name, or - to drop"`
+	Mapping     string `query:"mapping" maxLength:"16384" doc:"JSON: header to number, external_id, time_zone, priority, answer_probability, a field's name, or - to drop"`
 }) (*created[ImportView], error) {
 	list, err := s.store.GetList(ctx, in.ID)
 	if err != nil {

@@ -33,11 +33,12 @@ func viewList(l campaign.List) ListView {
 
 // LeadCreate is a new lead.
 type LeadCreate struct {
-	Number     string            `json:"number" minLength:"1" maxLength:"40" doc:"As people write it; without a country code it is of the campaign's region"`
-	ExternalID string            `json:"external_id,omitempty" maxLength:"200"`
-	Zone       string            `json:"time_zone,omitempty" maxLength:"60" doc:"IANA zone, when known"`
-	Priority   int               `json:"priority,omitempty" minimum:"-1000" maximum:"1000" doc:"Higher is called first"`
-	Fields     map[string]string `json:"fields,omitempty" maxProperties:"200"`
+	Number      string            `json:"number" minLength:"1" maxLength:"40" doc:"As people write it; without a country code it is of the campaign's region"`
+	ExternalID  string            `json:"external_id,omitempty" maxLength:"200"`
+	Zone        string            `json:"time_zone,omitempty" maxLength:"60" doc:"IANA zone, when known"`
+	Priority    int               `json:"priority,omitempty" minimum:"-1000" maximum:"1000" doc:"Higher is called first"`
+	Probability float64           `json:"answer_probability,omitempty" minimum:"0" maximum:"1" doc:"That a person answers, by your own model; only its relation to the other leads counts. 0 or absent: not known"`
+	Fields      map[string]string `json:"fields,omitempty" maxProperties:"200"`
 }
 
 // LeadView is a lead.
@@ -49,6 +50,7 @@ type LeadView struct {
 	Number      dialer.Number            `json:"number"`
 	Zone        string                   `json:"time_zone,omitempty"`
 	Priority    int                      `json:"priority"`
+	Probability float64                  `json:"answer_probability,omitempty" doc:"As uploaded"`
 	Fields      map[string]string        `json:"fields"`
 	State       campaign.LeadState       `json:"state" doc:"dialable, claimed, calling or done"`
 	Due         *time.Time               `json:"due_at,omitempty"`
@@ -62,7 +64,7 @@ type LeadView struct {
 func viewLead(l campaign.Lead) LeadView {
 	v := LeadView{
 		ID: l.ID, List: l.List, Campaign: l.Campaign, ExternalID: l.ExternalID, Number: l.Number, Zone: l.Zone,
-		Priority: l.Priority, Fields: l.Fields, State: l.State, Due: stamp(l.Due), Why: l.Why, Owner: l.Owner,
+		Priority: l.Priority, Probability: l.AnswerProbability, Fields: l.Fields, State: l.State, Due: stamp(l.Due), Why: l.Why, Owner: l.Owner,
 		Attempts: l.Attempts, ByOutcome: l.ByOutcome, LastOutcome: l.LastOutcome,
 	}
 	if v.Fields == nil {
@@ -182,7 +184,7 @@ func (s *Server) createLead(ctx context.Context, in *struct {
 	}
 	l, err := s.store.CreateLead(ctx, in.ID, campaign.Lead{
 		ID: dialer.NewLeadID(), List: list.ID, Campaign: list.Campaign, ExternalID: in.Body.ExternalID, Number: number,
-		Zone: in.Body.Zone, Fields: in.Body.Fields, Priority: in.Body.Priority, State: campaign.Dialable, Due: s.now(),
+		Zone: in.Body.Zone, Fields: in.Body.Fields, Priority: in.Body.Priority, AnswerProbability: in.Body.Probability, State: campaign.Dialable, Due: s.now(),
 	}, s.now())
 	if err != nil {
 		return nil, err

@@ -69,15 +69,26 @@ func (r *runner) snapshot(c Campaign, counts agents.Counts, now time.Time) pacin
 			}
 		}
 	}
+	if r.chances.any() {
+		for _, lead := range r.hopper.leads {
+			s.NextChance = append(s.NextChance, r.chances.of(lead.AnswerProbability))
+		}
+	}
+	rings := func(a *attempt, age time.Duration) {
+		s.Ringing = append(s.Ringing, age)
+		if r.chances.any() {
+			s.RingingChance = append(s.RingingChance, r.chances.of(a.lead.AnswerProbability))
+		}
+	}
 	for _, a := range r.attempts {
 		switch a.phase {
 		case phaseStarting:
-			s.Ringing = append(s.Ringing, 0)
+			rings(a, 0)
 			if a.line == "" {
 				s.Lines--
 			}
 		case phaseRinging:
-			s.Ringing = append(s.Ringing, now.Sub(a.since))
+			rings(a, now.Sub(a.since))
 		case phaseDetecting:
 			s.Detecting = append(s.Detecting, now.Sub(a.since))
 		case phaseWaiting:

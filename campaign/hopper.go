@@ -82,6 +82,7 @@ func (r *runner) claim(ctx context.Context, n int, owner dialer.AgentID, now tim
 		return len(leads), err
 	}
 	for i, lead := range leads {
+		r.chances.claimed(lead.AnswerProbability)
 		candidate := r.candidate(c, lead)
 		candidate.OnDNC = forbidden[lead.Number]
 		verdict := compliance.Check(candidate, now)

@@ -35,9 +35,12 @@ type Lead struct {
 	Zone       string            // IANA zone when the list gave one
 	Fields     map[string]string // every other column, as uploaded
 	Priority   int               // higher first
-	State      LeadState
-	Due        time.Time
-	Why        string // for people: why it is not dialable, or why Due is later
+	// AnswerProbability is how likely a person answers, as the list says it; 0
+	// when it does not.
+	AnswerProbability float64
+	State             LeadState
+	Due               time.Time
+	Why               string // for people: why it is not dialable, or why Due is later
 	// Owner is the agent whose callback this is; only they may take it.
 	Owner       dialer.AgentID
 	Attempts    int

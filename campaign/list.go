@@ -22,8 +22,10 @@ const (
 	maxName       = 100 // characters of a column's name
 	maxExternalID = 200 // characters
 	maxPriority   = 1000
-	maxRejectText = 500 // bytes of a rejected row that are kept for people
-	defaultRows   = 5_000_000
+	// leastProbability is what a lead counts with of which 0 is said.
+	leastProbability = 0.001
+	maxRejectText    = 500 // bytes of a rejected row that are kept for people
+	defaultRows      = 5_000_000
 )
 
 // ReadOptions say how an uploaded list is to be read.
@@ -36,8 +38,8 @@ type ReadOptions struct {
 	// characters of Windows-1252. Everything else must be UTF-8 to the end.
 	Encoding string
 	// Mapping says by header (or JSON key, in any case) what a column is:
-	// "number", "external_id", "time_zone", "priority", the name of a custom
-	// field, or "-" to drop it. Headers that it does not name are recognised by
+	// "number", "external_id", "time_zone", "priority", "answer_probability", the
+	// name of a custom field, or "-" to drop it. Headers that it does not name are recognised by
 	// their usual names, or become custom fields.
 	Mapping map[string]string
 	// Region is where numbers without a country code belong, such as "US".
@@ -140,12 +142,14 @@ const (
 	externalID
 	timeZone
 	priority
+	answerProbability
 	dropped
 )
 
 // roles are the words of Mapping.
 var roles = map[string]role{
-	"number": number, "external_id": externalID, "time_zone": timeZone, "priority": priority, "-": dropped,
+	"number": number, "external_id": externalID, "time_zone": timeZone, "priority": priority,
+	"answer_probability": answerProbability, "-": dropped,
 }
 
 // synonyms are the usual names of columns, best first: when several headers
@@ -156,9 +160,10 @@ var synonyms = map[role][]string{
 		"mobile", "mobile phone", "mobile number", "cell", "cell phone", "cellphone", "phone1", "phone 1",
 		"primary phone", "home phone", "work phone", "contact number", "contact phone number", "telefon", "telefono",
 	},
-	externalID: {"external id", "externalid", "vendor lead code", "lead id", "customer id", "contact id", "id"},
-	timeZone:   {"time zone", "timezone", "tz", "zone"},
-	priority:   {"priority", "rank"},
+	externalID:        {"external id", "externalid", "vendor lead code", "lead id", "customer id", "contact id", "id"},
+	timeZone:          {"time zone", "timezone", "tz", "zone"},
+	priority:          {"priority", "rank"},
+	answerProbability: {"answer probability"},
 }
 
 // plain brings a header to the form in which synonyms are written.
@@ -187,7 +192,7 @@ func columnsOf(headers []string, mapping map[string]string) ([]column, *dialer.E
 		r, isRole := roles[strings.ToLower(to)]
 		switch {
 		case to == "":
-			return nil, dialer.Fieldf("mapping", "of %q is empty: give number, external_id, time_zone, priority, a field name or -", header)
+			return nil, dialer.Fieldf("mapping", "of %q is empty: give number, external_id, time_zone, priority, answer_probability, a field name or -", header)
 		case !isRole && utf8.RuneCountInString(to) > maxName:
 			return nil, dialer.Fieldf("mapping", "of %q is longer than %d characters", header, maxName)
 		case !isRole:
@@ -254,6 +259,16 @@ func (rr *rowReader) put(l *Lead, c column, value string) (reason string) {
 			return strconv.Quote(clip(value, 60)) + " is not a whole number from -1000 to 1000"
 		}
 		l.Priority = n
+	case answerProbability:
+		value = strings.TrimSpace(value)
+		if value == "" {
+			return ""
+		}
+		p, err := strconv.ParseFloat(value, 64)
+		if err != nil || !(p >= 0 && p <= 1) {
+			return strconv.Quote(clip(value, 60)) + " is not a probability from 0 to 1, such as 0.12"
+		}
+		l.AnswerProbability = max(p, leastProbability)
 	case custom:
 		if c.name == "" || value == "" {
 			return ""

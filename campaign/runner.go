@@ -50,6 +50,7 @@ type runner struct {
 
 	// Of the goroutine alone.
 	hopper    hopper
+	chances   chances
 	polledAt  time.Time
 	doneAt    time.Time
 	ownLooked time.Time

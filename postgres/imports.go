@@ -24,29 +24,31 @@ import (
 const (
 	sqlStartImport = `INSERT INTO imports (id, list_id, started_at) VALUES ($1, $2, $3)`
 	sqlStageLeads  = `CREATE TEMPORARY TABLE IF NOT EXISTS staged_leads (
-			line int, id text, external_id text, number text, zone text, priority int, fields jsonb)`
+			line int, id text, external_id text, number text, zone text, priority int, fields jsonb, answer_probability double precision)`
 	sqlStageRejects = `CREATE TEMPORARY TABLE IF NOT EXISTS staged_rejects (line int, field text, reason text, text text)`
 	sqlStageChanges = `CREATE TEMPORARY TABLE IF NOT EXISTS staged_changes (
-			id text PRIMARY KEY, external_id text, zone text, priority int, fields jsonb)`
+			id text PRIMARY KEY, external_id text, zone text, priority int, fields jsonb, answer_probability double precision)`
 	sqlEmptyStage = `TRUNCATE staged_leads, staged_rejects, staged_changes`
 	sqlMeasure    = `ANALYZE staged_leads` // nobody else does it for a temporary table
 	// Prepared by the test after the staging tables were made.
-	sqlKeepFirst = `INSERT INTO leads (id, list_id, campaign_id, external_id, number, zone, fields, priority, state, due)
-		SELECT s.id, $1, $2, s.external_id, s.number, s.zone, s.fields, s.priority, 'dialable', $3::timestamptz + s.line * interval '1 microsecond'
+	sqlKeepFirst = `INSERT INTO leads (id, list_id, campaign_id, external_id, number, zone, fields, priority, answer_probability, state, due)
+		SELECT s.id, $1, $2, s.external_id, s.number, s.zone, s.fields, s.priority, s.answer_probability, 'dialable', $3::timestamptz + s.line * interval '1 microsecond'
 		FROM (SELECT DISTINCT ON (number) * FROM staged_leads ORDER BY number, line) AS s
 		WHERE NOT EXISTS (SELECT FROM leads l WHERE l.list_id = $1 AND l.number = s.number)
 		ORDER BY s.line ON CONFLICT (list_id, number) DO NOTHING`
-	sqlKeepLast = `INSERT INTO leads (id, list_id, campaign_id, external_id, number, zone, fields, priority, state, due)
-		SELECT s.id, $1, $2, s.external_id, s.number, s.zone, s.fields, s.priority, 'dialable', $3::timestamptz + s.line * interval '1 microsecond'
+	sqlKeepLast = `INSERT INTO leads (id, list_id, campaign_id, external_id, number, zone, fields, priority, answer_probability, state, due)
+		SELECT s.id, $1, $2, s.external_id, s.number, s.zone, s.fields, s.priority, s.answer_probability, 'dialable', $3::timestamptz + s.line * interval '1 microsecond'
 		FROM (SELECT DISTINCT ON (number) * FROM staged_leads ORDER BY number, line DESC) AS s
 		WHERE NOT EXISTS (SELECT FROM leads l WHERE l.list_id = $1 AND l.number = s.number)
 		ORDER BY s.line ON CONFLICT (list_id, number) DO NOTHING`
 	sqlFindChanges = `INSERT INTO staged_changes
-		SELECT l.id, coalesce(nullif(s.external_id, ''), l.external_id), coalesce(nullif(s.zone, ''), l.zone), s.priority, s.fields
+		SELECT l.id, coalesce(nullif(s.external_id, ''), l.external_id), coalesce(nullif(s.zone, ''), l.zone), s.priority, s.fields,
+			coalesce(nullif(s.answer_probability, 0), l.answer_probability)
 		FROM (SELECT DISTINCT ON (number) * FROM staged_leads ORDER BY number, line DESC) AS s
 		JOIN leads l ON l.list_id = $1 AND l.number = s.number
 		WHERE l.priority <> s.priority OR l.fields || s.fields <> l.fields
-			OR s.external_id NOT IN ('', l.external_id) OR s.zone NOT IN ('', l.zone)`
+			OR s.external_id NOT IN ('', l.external_id) OR s.zone NOT IN ('', l.zone)
+			OR s.answer_probability NOT IN (0, l.answer_probability)`
 	// What is changed leaves the stage, and the import tells it, in one commit.
 	sqlChangeLeads = `WITH batch AS MATERIALIZED (
 			SELECT * FROM staged_changes WHERE id > $1 ORDER BY id LIMIT $2
@@ -54,7 +56,7 @@ const (
 			SELECT id FROM leads WHERE id = ANY(ARRAY(SELECT id FROM batch)) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
 		), changed AS (
 			UPDATE leads SET fields = leads.fields || batch.fields, priority = batch.priority,
-				external_id = batch.external_id, zone = batch.zone
+				external_id = batch.external_id, zone = batch.zone, answer_probability = batch.answer_probability
 			FROM batch WHERE leads.id = batch.id AND leads.id = ANY(ARRAY(SELECT id FROM free))
 			RETURNING leads.id
 		), unstaged AS (
@@ -279,6 +281,8 @@ func (s *stage) add(ctx context.Context, row campaign.Row) error {
 		reject = &campaign.Reject{Line: row.Line, Field: "number", Reason: "is not a number in E.164 form", Text: string(l.Number)}
 	case l.Priority < -1000 || l.Priority > 1000:
 		reject = &campaign.Reject{Line: row.Line, Field: "priority", Reason: fmt.Sprintf("%d is not between -1000 and 1000", l.Priority)}
+	case !(l.AnswerProbability >= 0 && l.AnswerProbability <= 1):
+		reject = &campaign.Reject{Line: row.Line, Field: "answer_probability", Reason: fmt.Sprintf("%g is not between 0 and 1", l.AnswerProbability)}
 	}
 	if reject != nil {
 		if s.rejected++; s.rejected <= mostRejects {
@@ -293,7 +297,7 @@ func (s *stage) add(ctx context.Context, row campaign.Row) error {
 			return err
 		}
 	}
-	s.leads = append(s.leads, []any{row.Line, string(dialer.NewLeadID()), plain(l.ExternalID), string(l.Number), plain(l.Zone), l.Priority, fields})
+	s.leads = append(s.leads, []any{row.Line, string(dialer.NewLeadID()), plain(l.ExternalID), string(l.Number), plain(l.Zone), l.Priority, fields, l.AnswerProbability})
 	if len(s.leads) >= stageSize {
 		return s.send(ctx)
 	}
@@ -302,7 +306,7 @@ func (s *stage) add(ctx context.Context, row campaign.Row) error {
 
 func (s *stage) send(ctx context.Context) error {
 	_, err := s.conn.CopyFrom(ctx, pgx.Identifier{"staged_leads"},
-		[]string{"line", "id", "external_id", "number", "zone", "priority", "fields"}, pgx.CopyFromRows(s.leads))
+		[]string{"line", "id", "external_id", "number", "zone", "priority", "fields", "answer_probability"}, pgx.CopyFromRows(s.leads))
 	if err != nil {
 		return fmt.Errorf("staging leads: %w", err)
 	}

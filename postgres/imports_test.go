@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -159,4 +160,37 @@ func TestSlowUploads(t *testing.T) {
 	}
 	_, err = db.ImportLeads(t.Context(), list, rowsOf("number\n2125550109\n"), false, noon)
 	check(t, err)
+}
+
+// An answer probability is kept; an update changes it, and does not forget it
+// where the file says nothing.
+func TestAnswerProbabilityIsKept(t *testing.T) {
+	db := open(t)
+	id, list := aList(t, db)
+	const file = "number,answer_probability\n2125550101,0.12\n2125550102,0.5\n2125550103,\n2125550104,7\n"
+	im, err := db.ImportLeads(t.Context(), list, rowsOf(file), false, noon)
+	check(t, err)
+	if im.Created != 3 || im.Rejected != 1 {
+		t.Errorf("%+v", im)
+	}
+	im, err = db.ImportLeads(t.Context(), list, rowsOf("number,answer_probability\n2125550101,0.2\n2125550102,\n"), true, noon)
+	check(t, err)
+	if im.Updated != 1 || im.Skipped != 1 {
+		t.Errorf("update %+v", im)
+	}
+	_, err = db.CreateLead(t.Context(), list, campaign.Lead{Number: "+12125550105", AnswerProbability: 0.9}, noon)
+	check(t, err)
+	if _, err := db.CreateLead(t.Context(), list, campaign.Lead{Number: "+12125550106", AnswerProbability: 2}, noon); dialer.CodeOf(err) != dialer.Invalid {
+		t.Errorf("a probability of 2: %v", err)
+	}
+	leads, err := db.ClaimLeads(t.Context(), id, 10, "", noon.Add(time.Minute))
+	check(t, err)
+	got := map[dialer.Number]float64{}
+	for _, l := range leads {
+		got[l.Number] = l.AnswerProbability
+	}
+	want := map[dialer.Number]float64{"+12125550101": 0.2, "+12125550102": 0.5, "+12125550103": 0, "+12125550105": 0.9}
+	if !maps.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
 }

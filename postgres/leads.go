@@ -59,8 +59,8 @@ const (
 		FROM leads WHERE campaign_id = $1 AND list_id IN (SELECT id FROM lists WHERE campaign_id = $1) GROUP BY 1, 2, 3`
 	sqlGetLead        = `SELECT to_jsonb(leads) FROM leads WHERE id = $1 AND ($2 = '' OR list_id = $2)`
 	sqlLeadByExternal = `SELECT to_jsonb(leads) FROM leads WHERE list_id = $1 AND external_id = $2 ORDER BY id LIMIT 2`
-	sqlCreateLead     = `INSERT INTO leads (id, list_id, campaign_id, external_id, number, zone, fields, priority, state, due)
-		SELECT $1, id, campaign_id, $3, $4, $5, $6, $7, 'dialable', $8 FROM lists WHERE id = $2 RETURNING to_jsonb(leads)`
+	sqlCreateLead     = `INSERT INTO leads (id, list_id, campaign_id, external_id, number, zone, fields, priority, state, due, answer_probability)
+		SELECT $1, id, campaign_id, $3, $4, $5, $6, $7, 'dialable', $8, $9 FROM lists WHERE id = $2 RETURNING to_jsonb(leads)`
 	sqlListLeads = `SELECT to_jsonb(leads) FROM leads
 		WHERE list_id = $1 AND id > $2 AND ($3 = '' OR state = $3) AND ($4 = '' OR number = $4) ORDER BY id LIMIT $5`
 )
@@ -75,6 +75,7 @@ type leadRow struct {
 	Zone        string                   `json:"zone"`
 	Fields      map[string]string        `json:"fields"`
 	Priority    int                      `json:"priority"`
+	Probability float64                  `json:"answer_probability"`
 	State       campaign.LeadState       `json:"state"`
 	Due         time.Time                `json:"due"`
 	Why         string                   `json:"why"`
@@ -100,7 +101,7 @@ func scanLead(row pgx.CollectableRow) (campaign.Lead, error) {
 	}
 	return campaign.Lead{
 		ID: r.ID, List: r.List, Campaign: r.Campaign, ExternalID: r.ExternalID, Number: r.Number, Zone: r.Zone,
-		Fields: r.Fields, Priority: r.Priority, State: r.State, Due: r.Due.UTC(), Why: r.Why, Owner: orZero(r.Owner),
+		Fields: r.Fields, Priority: r.Priority, AnswerProbability: r.Probability, State: r.State, Due: r.Due.UTC(), Why: r.Why, Owner: orZero(r.Owner),
 		Attempts: r.Attempts, ByOutcome: r.ByOutcome, Recent: r.Recent, LastOutcome: r.LastOutcome,
 	}, nil
 }
@@ -204,6 +205,8 @@ func (db *DB) CreateLead(ctx context.Context, list dialer.ListID, l campaign.Lea
 		return l, dialer.Fieldf("number", "%q is not a number in E.164 form (+, then 7 to 15 digits)", string(l.Number))
 	case l.Priority < -1000 || l.Priority > 1000:
 		return l, dialer.Fieldf("priority", "%d is not between -1000 and 1000", l.Priority)
+	case !(l.AnswerProbability >= 0 && l.AnswerProbability <= 1):
+		return l, dialer.Fieldf("answer_probability", "%g is not between 0 and 1", l.AnswerProbability)
 	}
 	if l.Fields == nil {
 		l.Fields = map[string]string{}
@@ -216,7 +219,7 @@ func (db *DB) CreateLead(ctx context.Context, list dialer.ListID, l campaign.Lea
 		l.Due = now
 	}
 	id := cmp.Or(l.ID, dialer.NewLeadID())
-	leads, err := listOf(ctx, db, "adding a lead", scanLead, sqlCreateLead, id, list, plain(l.ExternalID), l.Number, plain(l.Zone), fields, l.Priority, l.Due)
+	leads, err := listOf(ctx, db, "adding a lead", scanLead, sqlCreateLead, id, list, plain(l.ExternalID), l.Number, plain(l.Zone), fields, l.Priority, l.Due, l.AnswerProbability)
 	if err == nil && len(leads) == 0 {
 		err = pgx.ErrNoRows
 	}
