@@ -285,12 +285,12 @@ func TestEngineAgreesWithSimulator(t *testing.T) {
 		seeds               uint64
 		occupancy, abandons float64 // how far they may be apart
 	}
-	shifts := []shift{{50, 0.5, 2, 0.04, 0.02}}
+	shifts := []shift{{50, 0.5, 2, 0.02, 0.015}}
 	switch {
 	case os.Getenv("AGREEMENT") == "full":
 		shifts = []shift{{20, 8, 3, 0.02, 0.01}, {200, 8, 3, 0.02, 0.01}}
 	case raced:
-		shifts = []shift{{50, 0.25, 1, 0.08, 0.05}}
+		shifts = []shift{{50, 0.25, 1, 0.04, 0.03}}
 	}
 	for _, s := range shifts {
 		w := simulate.Base(s.agents, 0.2, 120, s.hours)
