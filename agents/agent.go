@@ -71,6 +71,11 @@ type Reservation interface {
 	// HangupRequested is closed when the agent asks to end the call, or the
 	// ringing that follows a preview.
 	HangupRequested() <-chan struct{}
+	// TellMachine tells the agent that the detector hears a machine, and why.
+	TellMachine(reason string)
+	// MachineSaid is closed when the agent says that it is one: they want to be
+	// free, and the call goes on without them or ends.
+	MachineSaid() <-chan struct{}
 	// WrapUp moves the agent to WrapUp and waits for the disposition, at most
 	// limit; ok is false when the limit passed or the agent left without one.
 	// The agent is Ready (or what they asked for) again when it returns.

@@ -79,6 +79,25 @@ func (r *Registry) Hangup(agent dialer.AgentID) error {
 	return nil
 }
 
+// Machine says that the agent talks to a machine: it frees them at once, without
+// a wrap-up. What the campaign does with machines follows. Saying it twice is one.
+func (r *Registry) Machine(agent dialer.AgentID, call dialer.CallID) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s, err := r.session(agent)
+	if err != nil {
+		return err
+	}
+	if s.state != Talking || s.res.call != call {
+		return dialer.Errorf(dialer.Conflict, "there is no talk to leave to a machine: you are %s", s.state.words())
+	}
+	if !s.res.said {
+		s.res.said = true
+		close(s.res.machineSaid)
+	}
+	return nil
+}
+
 // Dispose ends the wrap-up of a call with what the agent says of it; then is
 // Ready, NotReady, or empty for what the agent asked for before. Saying the
 // same again is no mistake; something else, or after the wrap-up limit, is a

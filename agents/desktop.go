@@ -20,6 +20,7 @@ const (
 	PreviewAsked  Kind = "preview"       // Call, Until: dial or skip
 	CallEnded     Kind = "call_ended"    // Call, Reason, Until: say the disposition
 	WrapUpLimited Kind = "wrap_up_limit" // Call, Until
+	MachineHeard  Kind = "machine"       // Call, Reason: what talks is a machine; the command machine frees the agent
 	Notice        Kind = "notice"        // Reason: a sentence for the agent
 	Replaced      Kind = "replaced"      // another desktop took over; the last message
 )
@@ -56,8 +57,9 @@ type Snapshot struct {
 	Pop      any           `json:"pop,omitempty"`
 	Preview  bool          `json:"preview,omitempty"` // dial or skip is awaited
 	DecideBy time.Time     `json:"decide_by,omitzero"`
-	Phone    bool          `json:"phone"`   // its leg is up
-	Desktop  bool          `json:"desktop"` // one is attached
+	Machine  bool          `json:"machine,omitempty"` // the detector hears one in this call
+	Phone    bool          `json:"phone"`             // its leg is up
+	Desktop  bool          `json:"desktop"`           // one is attached
 	Version  int           `json:"version"`
 	Seq      int64         `json:"seq"` // of the last message
 }
@@ -70,7 +72,7 @@ func (s *Session) snapshot() Snapshot {
 		Phone: s.phone(), Desktop: s.desktop != nil, Version: s.version, Seq: s.seq,
 	}
 	if v := s.res; v != nil {
-		snap.Call, snap.Pop, snap.Preview = v.call, v.pop, v.previewing
+		snap.Call, snap.Pop, snap.Preview, snap.Machine = v.call, v.pop, v.previewing, v.machine
 		if v.previewing {
 			snap.DecideBy = v.decideBy
 		}

@@ -28,8 +28,10 @@ type reservation struct {
 	decideBy   time.Time // zero: no limit
 	answer     chan bool // the agent's word on the preview
 
-	hung, left            bool // their channels are closed
+	machine               bool // the detector hears one
+	hung, left, said      bool // their channels are closed
 	hangupRequested, gone chan struct{}
+	machineSaid           chan struct{}
 	spent                 chan struct{} // closed when the agent is free again
 	disposition           Disposition   // set before spent is closed
 	disposed              bool          // there is one
@@ -42,6 +44,7 @@ func newReservation(s *Session, call dialer.CallID) *reservation {
 		answer:          make(chan bool, 1),
 		hangupRequested: make(chan struct{}),
 		gone:            make(chan struct{}),
+		machineSaid:     make(chan struct{}),
 		spent:           make(chan struct{}),
 	}
 }
@@ -50,6 +53,16 @@ func (v *reservation) Agent() Agent                     { return v.agent }
 func (v *reservation) Leg() telephony.Leg               { return v.leg }
 func (v *reservation) HangupRequested() <-chan struct{} { return v.hangupRequested }
 func (v *reservation) Gone() <-chan struct{}            { return v.gone }
+func (v *reservation) MachineSaid() <-chan struct{}     { return v.machineSaid }
+
+func (v *reservation) TellMachine(reason string) {
+	v.s.r.mu.Lock()
+	defer v.s.r.mu.Unlock()
+	if v.held() && !v.machine {
+		v.machine = true
+		v.s.publish(Message{Kind: MachineHeard, Call: v.call, Reason: reason})
+	}
+}
 
 // held reports whether the reservation still has its agent.
 func (v *reservation) held() bool { return v.s.res == v }

@@ -34,8 +34,8 @@ const (
 // A Command is what an agent's desktop sends.
 type Command struct {
 	ID      string        `json:"id" doc:"Comes back in the answer"`
-	Command string        `json:"command" doc:"login, ready, not_ready, hangup, dispose, preview_dial, preview_skip, logout"`
-	Call    dialer.CallID `json:"call_id,omitempty" doc:"Of dispose and preview"`
+	Command string        `json:"command" doc:"login, ready, not_ready, hangup, dispose, machine, preview_dial, preview_skip, logout"`
+	Call    dialer.CallID `json:"call_id,omitempty" doc:"Of dispose, machine and preview"`
 	Reason  string        `json:"reason,omitempty" doc:"Of not_ready"`
 	Dispose
 	Force bool `json:"force,omitempty" doc:"Of logout: end the call with it"`
@@ -76,7 +76,7 @@ func (s *Server) routeDeskSocket() {
 	route(s, huma.Operation{
 		OperationID: "open-desk", Method: http.MethodGet, Path: "/v1/agent/ws",
 		Summary: "The agent's desktop", Tags: []string{"desk"},
-		Description: "A websocket of JSON text frames. A browser passes a ticket of POST /v1/agent/ticket; other clients may send the Authorization header of an agent instead. Commands are answered with kind ack or refused and their id; everything else is pushed: state, offer (the screen pop), preview, call_ended, wrap_up_limit, notice, replaced.",
+		Description: "A websocket of JSON text frames. A browser passes a ticket of POST /v1/agent/ticket; other clients may send the Authorization header of an agent instead. Commands are answered with kind ack or refused and their id; everything else is pushed: state, offer (the screen pop), preview, call_ended, wrap_up_limit, machine (what talks is one; the command machine frees the agent), notice, replaced.",
 		Responses:   map[string]*huma.Response{"101": {Description: "A websocket"}},
 	}, func(ctx context.Context, in *struct {
 		Ticket string `query:"ticket" maxLength:"100"`
@@ -324,6 +324,8 @@ func (s *Server) command(ctx context.Context, id dialer.AgentID, c Command) erro
 		return s.agents.Hangup(id)
 	case "dispose":
 		return s.dispose(ctx, id, c)
+	case "machine":
+		return s.agents.Machine(id, c.Call)
 	case "preview_dial":
 		return s.agents.PreviewDial(id, c.Call)
 	case "preview_skip":
@@ -333,5 +335,5 @@ func (s *Server) command(ctx context.Context, id dialer.AgentID, c Command) erro
 	case "":
 		return dialer.Fieldf("command", "is missing")
 	}
-	return dialer.Fieldf("command", "%q is not known: use login, ready, not_ready, hangup, dispose, preview_dial, preview_skip or logout", clip(c.Command, 40))
+	return dialer.Fieldf("command", "%q is not known: use login, ready, not_ready, hangup, dispose, machine, preview_dial, preview_skip or logout", clip(c.Command, 40))
 }

@@ -275,7 +275,7 @@ func (s *Server) routeDesk() {
 	}) (*bodyOf[agents.Snapshot], error) {
 		return s.twin(ctx, in.ID, Command{Command: "dispose", Call: in.Body.Call, Dispose: in.Body.Dispose})
 	})
-	preview := func(name, summary string) {
+	ofCall := func(name, summary string) {
 		route(s, huma.Operation{
 			OperationID: "agent-" + name, Method: http.MethodPost, Path: "/v1/agents/{id}/" + name, Summary: summary, Tags: tags,
 		}, func(ctx context.Context, in *struct {
@@ -287,8 +287,9 @@ func (s *Server) routeDesk() {
 			return s.twin(ctx, in.ID, Command{Command: strings.ReplaceAll(name, "-", "_"), Call: in.Body.Call})
 		})
 	}
-	preview("preview-dial", "Dial the lead shown")
-	preview("preview-skip", "Skip the lead shown")
+	ofCall("preview-dial", "Dial the lead shown")
+	ofCall("preview-skip", "Skip the lead shown")
+	ofCall("machine", "Leave the call to the machine that answered")
 }
 
 func (s *Server) twin(ctx context.Context, id dialer.AgentID, c Command) (*bodyOf[agents.Snapshot], error) {

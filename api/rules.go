@@ -91,6 +91,7 @@ var rules = map[string]access{
 	"POST /v1/agents/{id}/dispose":      floor,
 	"POST /v1/agents/{id}/preview-dial": floor,
 	"POST /v1/agents/{id}/preview-skip": floor,
+	"POST /v1/agents/{id}/machine":      floor,
 	"POST /v1/agents/{id}/logout":       floor,
 	"POST /v1/agent/ticket":             access{dialer.RoleAgent},
 	"GET /v1/agent/ws":                  public, // by ticket or header, checked there

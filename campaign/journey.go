@@ -139,8 +139,13 @@ func bridge(a *attempt) Outcome {
 		}
 		lost := a.res
 		if lost.Talk() == nil {
-			if a.talk() {
+			switch a.talk() {
+			case talkedOut:
 				return ""
+			case toMachine:
+				return a.leftAlone(false)
+			case saidMachine:
+				return a.leftAlone(true)
 			}
 			until = time.Now().Add(agentLostWait)
 		} else {
@@ -161,10 +166,21 @@ func bridge(a *attempt) Outcome {
 // agentLostWait is how long a person whose agent was lost waits for another.
 const agentLostWait = 2 * time.Second
 
-// talk is one talk with the reserved agent. It reports false when the agent was
-// lost and the person is still there.
-func (a *attempt) talk() (over bool) {
+// An ending is how a talk ended.
+type ending int
+
+const (
+	talkedOut   ending = iota
+	agentLost          // and the person is still there
+	toMachine          // the detector heard a machine, and the agent is to be freed
+	saidMachine        // the agent said so
+)
+
+// talk is one talk with the reserved agent.
+func (a *attempt) talk() ending {
 	agent := a.res.Leg()
+	news, deaf := a.listenOn()
+	defer deaf()
 	part := telephony.Join(a.leg, agent)
 	defer part()
 	began, heard := time.Now(), agent.Info().Media
@@ -176,24 +192,37 @@ func (a *attempt) talk() (over bool) {
 		a.call.AgentMedia = agent.Info().Media.Since(heard) // of the last agent
 	}()
 	a.record()
-	select {
-	case <-a.leg.Done():
-	case <-agent.Done():
-	case <-a.res.HangupRequested():
-	case <-a.res.Gone():
-	case <-a.calling.Done():
+	for {
+		select {
+		case e := <-news:
+			if a.heardInTalk(e) {
+				return toMachine
+			}
+			continue
+		case <-a.res.MachineSaid():
+			return saidMachine
+		case <-a.leg.Done():
+		case <-agent.Done():
+		case <-a.res.HangupRequested():
+		case <-a.res.Gone():
+		case <-a.calling.Done():
+		}
+		break
 	}
 	select {
 	case <-a.leg.Done():
-		return true
+		return talkedOut
 	default:
 	}
 	select {
 	case <-a.res.HangupRequested():
-		return true
+		return talkedOut
 	default:
 	}
-	return a.calling.Err() != nil
+	if a.calling.Err() != nil {
+		return talkedOut
+	}
+	return agentLost
 }
 
 // wrapUp ends the call and waits for what the agent says of it.

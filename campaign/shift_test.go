@@ -48,7 +48,7 @@ func TestShift(t *testing.T) {
 	}
 	bubble(t, func(t *testing.T) {
 		set := settings(campaign.Predictive)
-		set.AMD = true
+		set.AMD, set.Detection.LateMachine = true, campaign.LateOff
 		h := open(t, set, 9000, population(7))
 		for i := range 20 {
 			h.agent(dialer.AgentID(fmt.Sprintf("agt_%02d", i)), answer{wrap: 15 * time.Second, said: agents.Disposition{Code: "NOT_INTERESTED"}})
@@ -147,6 +147,9 @@ func randomEvents(t *testing.T, mode campaign.Mode, seed uint64) {
 	}
 	set := settings(mode)
 	set.AMD = seed%3 > 0
+	if seed%3 == 2 {
+		set.Detection.LateMachine = campaign.LateOff // it costs time
+	}
 	h := openAfter(t, 400, set, 300, population(seed))
 	const crew = 6
 	name := func(i int) dialer.AgentID { return dialer.AgentID(fmt.Sprintf("agt_%02d", i)) }

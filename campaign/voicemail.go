@@ -83,9 +83,12 @@ func (d *drop) disturbed(now time.Duration) bool {
 // to it. It reports whether all of it was played.
 func (a *attempt) leaveMessage() (complete bool) {
 	clip := a.r.mailboxClip()
-	if clip == nil || a.ear == nil {
+	if clip == nil {
 		a.log.Warn("no message is left: it is not loaded")
 		return false
+	}
+	if a.ear == nil {
+		a.ear = newHearing(a.s.cfg.NewDetector(a.campaign.Settings.Detection.detector()))
 	}
 	a.r.enter(a, phaseVoicemail)
 	a.ear.limit = dropListen
