@@ -32,6 +32,7 @@ type CallFilter struct {
 	Number   dialer.Number
 	Outcome  Outcome
 	Class    compliance.Class
+	Kept     bool      // its first seconds are
 	ToLabel  bool      // its seconds are kept, and nobody has said who it was
 	From, To time.Time // placed at or after From, and before To
 }

@@ -35,6 +35,7 @@ const (
 	ofNumber    = `to_number = @number`
 	ofOutcome   = `outcome = @outcome`
 	ofClass     = `class = @class`
+	withSeconds = `heard ? 'kept'`
 	toLabel     = `heard ? 'kept' AND NOT heard ? 'label'`
 	placedFrom  = `placed_at >= @from`
 	placedUntil = `placed_at < @to`
@@ -79,7 +80,7 @@ func callsQuery(f campaign.CallFilter, after dialer.CallID, limit int) (string, 
 		asked bool
 	}{
 		{ofCampaign, f.Campaign != ""}, {ofLead, f.Lead != ""}, {ofAgent, f.Agent != ""}, {ofNumber, f.Number != ""},
-		{ofOutcome, f.Outcome != ""}, {ofClass, f.Class != ""}, {toLabel, f.ToLabel}, {placedFrom, !f.From.IsZero()}, {placedUntil, !f.To.IsZero()},
+		{ofOutcome, f.Outcome != ""}, {ofClass, f.Class != ""}, {withSeconds, f.Kept}, {toLabel, f.ToLabel}, {placedFrom, !f.From.IsZero()}, {placedUntil, !f.To.IsZero()},
 		{afterCall, after != ""},
 	} {
 		if c.asked {

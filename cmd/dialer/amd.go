@@ -18,6 +18,7 @@ import (
 type amdCmd struct {
 	Classify amdClassifyCmd `cmd:"" help:"Tell what answered in recordings that begin at the answer: one JSON line a file."`
 	Eval     amdEvalCmd     `cmd:"" help:"Measure the detector on labelled recordings."`
+	Export   amdExportCmd   `cmd:"" help:"Write the labelled seconds of a campaign's calls, for training."`
 }
 
 // detectorFlags choose how careful the detector is.
