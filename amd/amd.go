@@ -72,7 +72,7 @@ type Result struct {
 // Probabilities are the model's opinion of the cadence heard; 0 to 1, together 1.
 // A verdict that a tone has given needs no opinion.
 type Probabilities struct {
-	Human, Machine, Screening, Ringback, Silence float64
+	Human, Machine, Screening, Ringback, Music, Silence float64
 }
 
 // An EventKind is what a detector notices. They are spelt as users read them.

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"testing"
 	"time"
+	"unsafe"
 )
 
 // A sound is a piece of a call for tests.
@@ -13,11 +14,11 @@ type sound struct {
 	ms    int
 	level float64 // peak, of 32767
 	hz    []float64
-	noise bool // voice-like: noise in syllables
+	voice bool // syllables of a buzzing voice and hiss
 }
 
 func quiet(ms int) sound                  { return sound{ms: ms} }
-func voice(ms int) sound                  { return sound{ms: ms, level: 6000, noise: true} }
+func voice(ms int) sound                  { return sound{ms: ms, level: 2500, voice: true} }
 func beep(ms int, hz ...float64) sound    { return sound{ms: ms, level: 6000, hz: hz} }
 func tones(ms int, hz ...float64) []sound { return []sound{beep(ms, hz...)} }
 
@@ -30,8 +31,14 @@ func play(sounds ...sound) []int16 {
 			t := float64(i) / 8000
 			x := 8 * r.NormFloat64()
 			switch {
-			case s.noise: // syllables of 250 ms with short dips
-				x += s.level * (0.25 + 0.75*math.Abs(math.Sin(math.Pi*t*4))) * r.NormFloat64() / 3
+			case s.voice:
+				in := math.Mod(t, 0.2) / 0.2
+				pitch := 125 + 20*math.Sin(2*math.Pi*t/0.9)
+				v := 0.25 * r.NormFloat64()
+				for h, weight := range [...]float64{0.5, 1, 0.8, 0.6, 0.3, 0.25, 0.2, 0.15, 0.1, 0.1} {
+					v += weight * math.Sin(2*math.Pi*pitch*float64(h+1)*t)
+				}
+				x += s.level * (0.15 + 0.85*max(math.Sin(math.Pi*min(1, in/0.85)), 0)) * v
 			default:
 				for _, hz := range s.hz {
 					x += s.level / float64(len(s.hz)) * math.Sin(2*math.Pi*hz*t)
@@ -44,7 +51,9 @@ func play(sounds ...sound) []int16 {
 }
 
 func TestVerdicts(t *testing.T) {
-	sit := []sound{quiet(100), beep(380, 985.2), beep(276, 1428.5), beep(380, 1776.7), quiet(100), voice(4000)}
+	sit := func(rest ...sound) []sound {
+		return append([]sound{quiet(100)}, append(rest, quiet(100), voice(4000))...)
+	}
 	var busy []sound
 	for range 8 {
 		busy = append(busy, beep(500, 480, 620), quiet(500))
@@ -53,27 +62,31 @@ func TestVerdicts(t *testing.T) {
 		name   string
 		sounds []sound
 		want   Verdict
+		code   Code
 		before time.Duration
 	}{
-		{"hello", []sound{quiet(600), voice(400), quiet(3000)}, Human, 1900 * time.Millisecond},
-		{"hello at once", []sound{voice(300), quiet(3000)}, Human, 1300 * time.Millisecond},
-		{"a company's greeting", []sound{quiet(400), voice(2000), quiet(3000)}, Human, 3600 * time.Millisecond},
-		{"hello? hello?", []sound{quiet(400), voice(350), quiet(500), voice(350), quiet(3000)}, Human, 2500 * time.Millisecond},
-		{"greeting of a machine", []sound{quiet(300), voice(9000)}, Machine, 3600 * time.Millisecond},
-		{"short greeting and a beep", []sound{quiet(300), voice(1200), quiet(500), beep(400, 1000), quiet(2000)}, Machine, 2600 * time.Millisecond},
-		{"nobody speaks", []sound{quiet(8000)}, Silence, 4100 * time.Millisecond},
-		{"a click is no word", []sound{quiet(500), voice(40), quiet(6000)}, Silence, 4100 * time.Millisecond},
-		{"fax answers", append([]sound{quiet(200)}, tones(3000, 2100)...), Fax, 800 * time.Millisecond},
-		{"fax calls", append([]sound{quiet(200)}, tones(500, 1100)...), Fax, 800 * time.Millisecond},
-		{"carrier announcement", sit, SIT, 1400 * time.Millisecond},
-		{"ringback", []sound{beep(2000, 440, 480), quiet(4000), beep(2000, 440, 480)}, Unknown, 7100 * time.Millisecond},
-		{"European ringback", []sound{beep(1000, 425), quiet(4000), beep(1000, 425), quiet(4000)}, Unknown, 7100 * time.Millisecond},
-		{"busy tone", busy, Unknown, 7100 * time.Millisecond},
-		{"a tone alone is nobody", []sound{quiet(3000), beep(200, 700), quiet(8000)}, Silence, 4100 * time.Millisecond},
+		{"hello", []sound{quiet(600), voice(400), quiet(3000)}, Human, "", 2100 * time.Millisecond},
+		{"hello at once", []sound{voice(400), quiet(3000)}, Human, "", 1700 * time.Millisecond},
+		{"hello? hello?", []sound{quiet(400), voice(350), quiet(500), voice(350), quiet(3000)}, Human, "", 2900 * time.Millisecond},
+		{"greeting of a machine", []sound{quiet(300), voice(1700), quiet(200), voice(1900), quiet(250), voice(6000)}, Machine, "", 6500 * time.Millisecond},
+		{"short greeting and a beep", []sound{quiet(300), voice(1200), quiet(300), beep(400, 1000), quiet(2000)}, Machine, "", 2300 * time.Millisecond},
+		{"a beep alone", []sound{quiet(1000), beep(400, 1000), quiet(3000)}, Machine, "", 2000 * time.Millisecond},
+		{"nobody speaks", []sound{quiet(8000)}, Silence, "", 4100 * time.Millisecond},
+		{"a click is no word", []sound{quiet(500), voice(40), quiet(6000)}, Silence, "", 4100 * time.Millisecond},
+		{"fax answers", append([]sound{quiet(200)}, tones(3000, 2100)...), Fax, CED, 800 * time.Millisecond},
+		{"fax calls", append([]sound{quiet(200)}, tones(500, 1100)...), Fax, CNG, 800 * time.Millisecond},
+		{"vacant", sit(beep(380, 985.2), beep(274, 1370.6), beep(380, 1776.7)), SIT, Vacant, 1400 * time.Millisecond},
+		{"intercept", sit(beep(274, 913.8), beep(274, 1370.6), beep(380, 1776.7)), SIT, Intercept, 1400 * time.Millisecond},
+		{"reorder", sit(beep(274, 913.8), beep(380, 1428.5), beep(380, 1776.7)), SIT, ReorderSIT, 1400 * time.Millisecond},
+		{"no circuit", sit(beep(380, 985.2), beep(380, 1428.5), beep(380, 1776.7)), SIT, NoCircuit, 1500 * time.Millisecond},
+		{"no circuit of another network", sit(beep(380, 913.8), beep(380, 1370.6), beep(380, 1776.7)), SIT, NoCircuit, 1500 * time.Millisecond},
+		{"ringback", []sound{quiet(200), beep(2000, 440, 480), quiet(4000), beep(2000, 440, 480)}, Ringback, Ringing, 8100 * time.Millisecond},
+		{"European ringback", []sound{quiet(200), beep(1000, 425), quiet(4000), beep(1000, 425), quiet(4000)}, Ringback, Ringing, 8100 * time.Millisecond},
+		{"busy tone", busy, Ringback, Busy, 8100 * time.Millisecond},
 	} {
 		r := hear(New(Config{}), play(c.sounds...))
-		if r.Verdict != c.want || r.Decided > c.before || r.Reason == "" {
-			t.Errorf("%s: %s after %v (%s), want %s before %v", c.name, r.Verdict, r.Decided, r.Reason, c.want, c.before)
+		if r.Verdict != c.want || r.Code != c.code || r.Decided > c.before || r.Reason == "" {
+			t.Errorf("%s: %s %s after %v (%s, %+v), want %s %s before %v", c.name, r.Verdict, r.Code, r.Decided, r.Reason, r.P, c.want, c.code, c.before)
 		}
 	}
 }
@@ -118,7 +131,7 @@ func TestLostPackets(t *testing.T) {
 		}
 		r, done = d.Write(nil)
 	}
-	if r.Verdict != Unknown || r.Decided != 7*time.Second {
+	if r.Verdict != Unknown || r.Decided != 8*time.Second {
 		t.Errorf("no packet ever came: %+v", r)
 	}
 
@@ -165,7 +178,7 @@ func TestLive(t *testing.T) {
 
 func TestWriteAllocatesNothing(t *testing.T) {
 	frames := play(quiet(200), voice(2000), beep(100, 1000), quiet(100))
-	d := New(Config{MaxAnalysis: time.Hour, MaxGreeting: time.Hour, AfterGreeting: time.Hour, InitialSilence: time.Hour})
+	d := New(Config{})
 	at := 0
 	if n := testing.AllocsPerRun(1000, func() {
 		d.Write(frames[at : at+frameSize])
@@ -173,34 +186,97 @@ func TestWriteAllocatesNothing(t *testing.T) {
 	}); n != 0 {
 		t.Errorf("%v allocations per frame", n)
 	}
+	if size := unsafe.Sizeof(detector{}); size > 8<<10 {
+		t.Errorf("a call takes %d bytes", size)
+	}
 }
 
-// FuzzWrite: no audio panics, hangs or gives a verdict without a reason.
+// FuzzWrite: no audio, loss or size of frame panics, hangs or gives a verdict
+// without a reason, and listening on does no harm.
 func FuzzWrite(f *testing.F) {
-	f.Add([]byte{0x7f, 0xff, 0x80, 0x00}, 160)
-	f.Add([]byte{}, 0)
-	f.Add([]byte{1}, 1)
-	f.Add([]byte{0x7f, 0xff, 0x7f, 0xff, 0x80, 0x00, 0x80, 0x00}, 480)
-	f.Fuzz(func(t *testing.T, pattern []byte, size int) {
+	f.Add([]byte{0x7f, 0xff, 0x80, 0x00}, 160, uint64(0))
+	f.Add([]byte{}, 0, uint64(0))
+	f.Add([]byte{1}, 1, uint64(1<<40))
+	f.Add([]byte{0x7f, 0xff, 0x7f, 0xff, 0x80, 0x00, 0x80, 0x00}, 480, uint64(0xf0f0f0f0f0f0f0f0))
+	f.Fuzz(func(t *testing.T, pattern []byte, size int, lost uint64) {
 		frame := make([]int16, min(max(size, 0), 1000))
 		d := New(Config{})
-		for i := range 400 {
+		var first Result
+		for i := range 500 {
 			for j := range frame {
 				if len(pattern) > 1 {
 					k := (i*len(frame) + j) * 2 % (len(pattern) - 1)
 					frame[j] = int16(pattern[k])<<8 | int16(pattern[k+1])
 				}
 			}
-			if r, done := d.Write(frame); done {
-				if r.Verdict == "" || r.Reason == "" || r.Decided != time.Duration(i+1)*frameTime ||
+			in := frame
+			if lost>>(i%64)&1 == 1 {
+				in = nil
+			}
+			r, done := d.Write(in)
+			for _, e := range d.Events() {
+				if e.Kind == "" || e.Start > e.At || e.End > e.At {
+					t.Fatalf("%+v", e)
+				}
+			}
+			switch {
+			case first.Verdict == "" && done:
+				first = r
+				if r.Reason == "" || r.Decided != time.Duration(i+1)*frameTime || !(r.P.Human >= 0 && r.P.Human <= 1) ||
 					r.SpeechStart > r.Decided || r.LastVoice > r.Decided || r.GreetingEnd > r.LastVoice || r.GreetingEnd >= 0 && r.GreetingEnd < r.SpeechStart {
 					t.Fatalf("%+v after %d frames", r, i+1)
 				}
-				return
+			case first.Verdict != "" && (!done || r != first):
+				t.Fatalf("%+v became %+v", first, r)
 			}
 		}
-		t.Fatal("no verdict in 8 s")
+		if first.Verdict == "" || first.Decided > 8*time.Second {
+			t.Fatalf("no verdict in 8 s: %+v", first)
+		}
 	})
+}
+
+// FuzzReadModel: whatever is read can listen.
+func FuzzReadModel(f *testing.F) {
+	f.Add(modelFile)
+	f.Add(modelFile[:1000])
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m, err := ReadModel(b)
+		if err != nil {
+			return
+		}
+		d := New(Config{Model: m})
+		for range 10 {
+			d.Write(make([]int16, frameSize))
+		}
+	})
+}
+
+func TestModelFile(t *testing.T) {
+	m, err := ReadModel(modelFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(m.Append(nil)) != string(modelFile) || len(modelFile) > 1<<20 {
+		t.Errorf("%d bytes, and read and written they differ", len(modelFile))
+	}
+}
+
+// TestPresets: a wrong hang-up that costs more needs more certainty.
+func TestPresets(t *testing.T) {
+	doubt := func(c Config) float64 { p := newPolicy(c); return p.doubt }
+	if !(doubt(Config{Preset: Careful}) < doubt(Config{}) && doubt(Config{}) == doubt(Config{Preset: Balanced}) && doubt(Config{}) < doubt(Config{Preset: Fast})) {
+		t.Error("careful, balanced and fast are not in this order")
+	}
+	if d := doubt(Config{Preset: Fast, HangUpCost: 792 * time.Second}); math.Abs(d-0.01) > 1e-9 {
+		t.Errorf("an agent's 8 s against 792 s: %v", d)
+	}
+	if _, err := ParsePreset("bold"); err == nil {
+		t.Error("bold is a preset")
+	}
+	if p, err := ParsePreset(""); p != Balanced || err != nil {
+		t.Error(p, err)
+	}
 }
 
 func ExampleNew() {
@@ -209,17 +285,17 @@ func ExampleNew() {
 	for {
 		r, done := d.Write(samples[:frameSize])
 		if done {
-			fmt.Println(r.Verdict, "because of a", r.Reason)
+			fmt.Println(r.Verdict, "because of", r.Reason)
 			return
 		}
 		samples = samples[frameSize:]
 	}
-	// Output: human because of a short greeting and a pause
+	// Output: human because of a greeting and a pause
 }
 
 func BenchmarkWrite(b *testing.B) {
 	frames := play(quiet(200), voice(1000), beep(100, 1000))
-	d := New(Config{MaxAnalysis: 1000 * time.Hour, MaxGreeting: 1000 * time.Hour, AfterGreeting: 1000 * time.Hour})
+	d := New(Config{})
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i = (i + frameSize) % (len(frames) - frameSize) {
 		d.Write(frames[i : i+frameSize])
@@ -257,4 +333,19 @@ func TestEvents(t *testing.T) {
 	if seen != len(want) {
 		t.Errorf("%q, want among them, in this order, %q", kinds, want)
 	}
+}
+
+// hear feeds samples and then silence, until done.
+func hear(d Detector, samples []int16) Result {
+	silence := make([]int16, frameSize)
+	for range 1000 {
+		frame := silence
+		if len(samples) >= frameSize {
+			frame, samples = samples[:frameSize], samples[frameSize:]
+		}
+		if r, done := d.Write(frame); done {
+			return r
+		}
+	}
+	return Result{}
 }

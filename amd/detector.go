@@ -1,6 +1,11 @@
 package amd
 
-import "time"
+import (
+	"time"
+
+	"dialer/amd/ear"
+	"dialer/amd/forest"
+)
 
 // Config bounds an analysis. A zero field means its default.
 type Config struct {
@@ -11,100 +16,79 @@ type Config struct {
 	HangUpCost time.Duration
 	// InitialSilence without any speech ends the analysis as Silence; 4 s.
 	InitialSilence time.Duration
-	// MaxAnalysis ends it as Unknown; 7 s.
+	// MaxAnalysis ends it as Unknown; 8 s.
 	MaxAnalysis time.Duration
-	// MaxGreeting is how much voice the greeting of a person has at most; with
-	// more it is a machine; 2.7 s.
-	MaxGreeting time.Duration
-	// AfterGreeting is the pause that ends a greeting; 700 ms. After longer
-	// greetings it is longer by up to a half.
+	// AfterGreeting is the shortest pause that ends a greeting; the preset's.
 	AfterGreeting time.Duration
+	// Model is the one that comes with the package by default.
+	Model *Model
 }
 
-func (c Config) defaulted() Config {
-	def := func(d *time.Duration, otherwise time.Duration) {
-		if *d <= 0 {
-			*d = otherwise
-		}
-	}
-	def(&c.InitialSilence, 4*time.Second)
-	def(&c.MaxAnalysis, 7*time.Second)
-	def(&c.MaxGreeting, 2700*time.Millisecond)
-	def(&c.AfterGreeting, 700*time.Millisecond)
-	return c
-}
-
-// frameTime is the length of one frame, and frameSize its samples at 8 kHz.
+// The lengths of frames, and of what stands out in them.
 const (
-	frameTime = 20 * time.Millisecond
-	frameSize = 160
+	frameTime = ear.FrameTime
+	frameSize = ear.FrameSize
+
+	never = -1 * time.Nanosecond
 )
 
-// Durations of speech and tones, in frames.
-const (
-	shortestWord = 4  // less voice than this is a click
-	longestGap   = 8  // a pause within a phrase
-	sureTone     = 18 // 360 ms of fax tone
-	sureBeep     = 9  // 180 ms of one steady tone
-	sitTone      = 6  // 120 ms of each of the three tones
-)
-
-// New returns a detector of one call. It decides by cadence: how long there was
-// silence, how much voice came, and how long the pause after it lasts. Tones
-// that no voice makes decide at once. What stays in doubt is connected.
+// New returns a detector of one call.
+//
+// Tones that no voice makes decide at once. Otherwise the model says every 40 ms
+// how probable each class is, and the cheapest decision is taken: to hang up, to
+// connect, or to listen on, which costs the more the longer a pause has lasted.
+// What stays in doubt is connected.
 //
 // Write allocates nothing.
 func New(c Config) Detector {
-	return &detector{
-		Config: c.defaulted(),
-		result: Result{SpeechStart: never, LastVoice: never, GreetingEnd: never},
+	d := &detector{policy: newPolicy(c), model: c.Model, result: Result{SpeechStart: never, LastVoice: never, GreetingEnd: never}}
+	if d.model == nil {
+		d.model = standard
 	}
+	d.ear = *ear.New(d.model.voice)
+	return d
 }
 
-const never = -1 * time.Nanosecond
-
 type detector struct {
-	Config
+	policy
+	model  *Model
+	ear    ear.Ear
 	result Result
 	done   bool
+	signal signals
 
-	now    time.Duration // end of the last frame
-	frames int
-	heard  int // frames that were not lost
-
-	voice voiceActivity
-	tone  toneMeter
-
-	word    int // frames of voice in the present word
-	voiced  int // frames of voice in all words
-	pause   int // frames since the last voice
-	sit     int // tones of the announcement heard so far
-	ringing int // frames of ringback or busy tone
-	pending int // frames that may be a vowel or the beginning of a tone
+	p        Probabilities
+	opinions int // frames since the last
+	sure     int // opinions in a row that say no person
+	score    [len(Classes)]float64
+	features [ear.Features]float32
 
 	events   [6]Event
 	noticed  int  // events of the last frame
 	greeting bool // somebody speaks; a GreetingEnded follows
-	beep     Beep
+	voiced   int  // frames of voice at the verdict
+	late     bool // LateMachine was noticed
 }
 
 // Write implements Detector. A frame of another length than 160 samples is
 // taken for what its samples are worth.
 func (d *detector) Write(frame []int16) (Result, bool) {
-	d.now += frameTime
-	d.frames++
+	if len(frame) > frameSize {
+		frame = frame[:frameSize]
+	}
 	d.noticed = 0
-	before := d.result
-	if len(frame) > 0 {
-		d.heard++
-		d.listen(frame)
+	d.ear.Hear(frame)
+	if d.opinions++; d.opinions == 2 {
+		d.opinions = 0
+		d.opine()
 	}
 	d.follow()
-	if d.done {
-		d.result = before
-		return d.result, true
+	d.signal.hear(d)
+	if !d.done {
+		d.judge()
+	} else {
+		d.reconsider()
 	}
-	d.judge()
 	return d.result, d.done
 }
 
@@ -113,140 +97,124 @@ func (d *detector) Events() []Event { return d.events[:d.noticed] }
 
 func (d *detector) notice(e Event) {
 	if d.noticed < len(d.events) {
-		e.At = d.now
+		e.At = d.ear.Now()
 		d.events[d.noticed] = e
 		d.noticed++
 	}
 }
 
-// follow notices speech, its end, and beeps, before a verdict and after it.
+// opine asks the model.
+func (d *detector) opine() {
+	d.ear.Cadence.Describe(&d.features)
+	d.model.call.Scores(d.features[:], d.score[:])
+	forest.Softmax(d.score[:])
+	s := &d.score
+	d.p = Probabilities{Human: s[0], Machine: s[1], Screening: s[2], Ringback: s[3], Music: s[4], Silence: s[5]}
+}
+
+// frames is a time of so many frames.
+func frames(n int) time.Duration { return time.Duration(n) * frameTime }
+
+// pause is how long nothing like speech was heard, or nothing as loud as the
+// speaker, which people around the phone do not end.
+func (d *detector) pause() time.Duration {
+	c := &d.ear.Cadence
+	if c.Near.Onset < 0 {
+		return frames(c.All.Silence)
+	}
+	return frames(max(c.All.Silence, c.Near.Silence-d.murmur))
+}
+
+// follow notices speech and its end, before a verdict and after it.
 func (d *detector) follow() {
-	quiet := time.Duration(d.pause) * frameTime
+	w := &d.ear.Cadence.All
+	if !d.done && w.Onset >= 0 {
+		d.result.SpeechStart, d.result.LastVoice = frames(w.Onset), frames(w.End)
+		if n := d.ear.Cadence.Near.End; n > 0 && d.pause() > frames(w.Silence) {
+			d.result.LastVoice = frames(n)
+		}
+	}
 	switch {
-	case !d.greeting && d.word >= shortestWord && d.pause == 0:
+	case !d.greeting && w.Segment > 0 && w.Silence == 0:
 		d.greeting = true
-		d.notice(Event{Kind: SpeechStarted, Start: max(d.now-time.Duration(d.word)*frameTime, 0), End: never})
-	case d.greeting && quiet >= d.pauseAfter(time.Duration(d.voiced)*frameTime):
+		d.notice(Event{Kind: SpeechStarted, Start: frames(w.Since), End: never})
+	case d.greeting && frames(w.Silence) >= d.shortestPause:
 		d.greeting = false
-		d.notice(Event{Kind: GreetingEnded, Start: d.now - quiet, End: never})
+		d.notice(Event{Kind: GreetingEnded, Start: frames(w.End), End: never})
 	}
-	t := d.tone.last
-	beeping := t.kind != ringTone && t.kind != faxTone && t.run >= sureBeep && d.voiced > 0
-	switch {
-	case beeping && d.beep.Hz == 0:
-		d.beep = Beep{Start: max(d.now-time.Duration(t.run)*frameTime, 0), End: never, Hz: t.hz}
-		d.notice(Event{Kind: BeepStarted, Start: d.beep.Start, End: never, Hz: t.hz})
-		if d.done && d.result.Verdict.Live() {
-			d.notice(Event{Kind: LateMachine, Start: d.beep.Start, End: never})
-		}
-	case !beeping && d.beep.Hz > 0:
-		d.beep.End = d.now - frameTime
-		d.notice(Event{Kind: BeepEnded, Start: d.beep.Start, End: d.beep.End, Hz: d.beep.Hz})
-		d.beep = Beep{}
-	}
-}
-
-// listen takes one frame into account.
-func (d *detector) listen(frame []int16) {
-	if len(frame) > frameSize {
-		frame = frame[:frameSize]
-	}
-	loud := d.voice.hear(frame)
-	t := d.tone.hear(frame, loud)
-	switch {
-	case t.run >= realTone:
-		d.pending = 0
-		if t.kind == ringTone {
-			d.ringing++
-			d.rest()
-		} // any other may become a beep: it is no pause after a greeting
-	case t.run > 0: // a tone begins, or a vowel
-		d.pending++
-	case loud:
-		for ; d.pending > 0; d.pending-- {
-			d.speak(d.now - time.Duration(d.pending)*frameTime)
-		}
-		d.speak(d.now)
-	default:
-		d.pending = 0
-		d.rest()
-	}
-}
-
-// rest counts a frame without voice.
-func (d *detector) rest() {
-	d.pause++
-	if d.pause > longestGap {
-		d.word = 0
-	}
-}
-
-// speak counts a frame of voice that ended at a time. Only what has lasted as
-// long as a short word counts; a click leaves nothing.
-func (d *detector) speak(at time.Duration) {
-	d.word++
-	switch {
-	case d.word == shortestWord:
-		d.voiced += shortestWord
-		if d.result.SpeechStart < 0 {
-			d.result.SpeechStart = max(at-shortestWord*frameTime, 0)
-		}
-	case d.word > shortestWord:
-		d.voiced++
-	default:
-		return
-	}
-	d.pause = 0
-	d.result.LastVoice = at
 }
 
 // judge ends the analysis when the evidence is enough.
 func (d *detector) judge() {
-	spoken := time.Duration(d.voiced) * frameTime
-	quiet := time.Duration(d.pause) * frameTime
-	switch t := d.tone.last; {
-	case t.kind == faxTone && t.run >= sureTone:
-		d.decide(Fax, "fax tone")
-		return
-	case d.announced(t):
-		d.decide(SIT, "special information tones")
-		return
-	case t.kind != ringTone && t.kind != faxTone && t.run >= sureBeep && d.voiced > 0:
-		d.decide(Machine, "beep after speech")
+	now, c := d.ear.Now(), &d.ear.Cadence
+	if v, code, reason := d.signal.verdict(d); v != "" {
+		d.result.Code = code
+		d.decide(v, reason)
 		return
 	}
+	live := d.p.Human + d.p.Silence
+	if d.opinions == 0 {
+		if live <= d.doubt {
+			d.sure++
+		} else {
+			d.sure = 0
+		}
+	}
+	spoken := c.All.Onset >= 0
+	likeliest, reason := d.notLive()
 	switch {
-	case spoken > d.MaxGreeting:
-		d.decide(Machine, "long greeting")
-	case d.voiced > 0 && quiet >= d.pauseAfter(spoken):
+	case d.sure >= 2 && d.signal.quiet(d) && (likeliest != Ringback && likeliest != Music || now >= longestTail):
+		if likeliest == Ringback {
+			d.result.Code = d.signal.cadence(d)
+		}
+		d.decide(likeliest, reason)
+	case spoken && d.p.Human > d.p.Silence && d.pause() >= d.shortestPause && 1-live <= d.patience(d.pause()):
 		d.result.GreetingEnd = d.result.LastVoice
-		d.decide(Human, "short greeting and a pause")
-	case d.voiced == 0 && d.ringing == 0 && d.heard == d.frames && d.now >= d.InitialSilence:
+		d.decide(Human, "a greeting and a pause")
+	case (!spoken || d.p.Silence > d.p.Human) && d.ear.Lost() <= c.Frames/4 && now >= d.InitialSilence && d.p.Ringback+d.p.Music < 0.5:
 		d.decide(Silence, "no speech")
-	case d.now >= d.MaxAnalysis && d.voiced == 0 && d.ringing > 0:
-		d.decide(Unknown, "ringback or busy tone")
-	case d.now >= d.MaxAnalysis:
+	case now >= d.MaxAnalysis:
 		d.decide(Unknown, "undecided in time")
 	}
 }
 
-// pauseAfter is the pause that ends a greeting: people who say more also pause
-// within it.
-func (d *detector) pauseAfter(spoken time.Duration) time.Duration {
-	return d.AfterGreeting + d.AfterGreeting/2*min(spoken, d.MaxGreeting)/d.MaxGreeting
+// notLive is the likeliest of those that nobody answers.
+func (d *detector) notLive() (Verdict, string) {
+	best, v, reason := d.p.Machine, Machine, "speaks like a machine"
+	if d.p.Screening > best {
+		best, v, reason = d.p.Screening, Screening, "speaks like an assistant"
+	}
+	if d.p.Ringback > best {
+		best, v, reason = d.p.Ringback, Ringback, "it rings on, or is busy"
+	}
+	if d.p.Music > best {
+		v, reason = Music, "music plays"
+	}
+	return v, reason
 }
 
-// announced follows the three rising tones before a carrier's announcement
-// (ITU-T E.180, Bellcore SR-2275).
-func (d *detector) announced(t tone) bool {
-	if t.kind == sitFirst+toneKind(d.sit) && t.run == sitTone {
-		d.sit++
+// reconsider looks behind a verdict that connects: a machine that talks on.
+func (d *detector) reconsider() {
+	w := &d.ear.Cadence.All
+	if d.late || !d.result.Verdict.Live() || d.opinions != 0 {
+		return
 	}
-	return d.sit == 3
+	if frames(w.Voiced-d.voiced) >= lateVoice && d.p.Machine+d.p.Screening >= lateSure {
+		d.correct(d.ear.Now())
+	}
+}
+
+// correct notices that a machine was connected.
+func (d *detector) correct(start time.Duration) {
+	if d.done && !d.late && d.result.Verdict.Live() {
+		d.late = true
+		d.notice(Event{Kind: LateMachine, Start: start, End: never})
+	}
 }
 
 func (d *detector) decide(v Verdict, reason string) {
 	d.done = true
-	d.result.Verdict, d.result.Decided, d.result.Reason = v, d.now, reason
-	d.notice(Event{Kind: Decided, Start: d.now, End: never, Verdict: v})
+	d.voiced = d.ear.Cadence.All.Voiced
+	d.result.Verdict, d.result.Decided, d.result.Reason, d.result.P = v, d.ear.Now(), reason, d.p
+	d.notice(Event{Kind: Decided, Start: d.ear.Now(), End: never, Verdict: v})
 }

@@ -56,7 +56,7 @@ func TestConnectedInTimeWithoutAudio(t *testing.T) {
 // air would never be counted.
 func TestGreetingEndsWithTheLastWord(t *testing.T) {
 	for name, does := range map[string]simtrunk.Behaviour{
-		"hangs up before the verdict": {HangupAfter: 1600 * time.Millisecond},
+		"hangs up before the verdict": {HangupAfter: 1400 * time.Millisecond},
 		"hangs up, audio was lost":    {HangupAfter: 2600 * time.Millisecond, AudioFor: 1200 * time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -43,23 +43,23 @@ func TestMessageIsLeft(t *testing.T) {
 			records:  2200 * ms, late: 150 * ms, after: "beep", outcome: campaign.OutcomeMessage, played: 3 * s,
 		},
 		"without a beep": {
-			greeting: []simtrunk.Part{simtrunk.Quiet(300 * ms), simtrunk.Speech(5 * s)},
-			records:  5300*ms + 2*s, late: 400 * ms, after: "silence", outcome: campaign.OutcomeMessage, played: 3 * s,
+			greeting: []simtrunk.Part{simtrunk.Quiet(300 * ms), simtrunk.Speech(6 * s)}, // its last 300 ms are breath
+			records:  6*s + 2*s, late: 400 * ms, after: "silence", outcome: campaign.OutcomeMessage, played: 3 * s,
 		},
 		"the greeting goes on": {
 			greeting: []simtrunk.Part{
-				simtrunk.Quiet(300 * ms), simtrunk.Speech(5 * s), simtrunk.Quiet(3500 * ms), simtrunk.Speech(4 * s), simtrunk.Quiet(500 * ms), simtrunk.Beep(1000, 400*ms),
+				simtrunk.Quiet(300 * ms), simtrunk.Speech(6 * s), simtrunk.Quiet(3500 * ms), simtrunk.Speech(4 * s), simtrunk.Quiet(500 * ms), simtrunk.Beep(1000, 400*ms),
 			},
-			records: 13700 * ms, late: 150 * ms, after: "beep", restarts: 1, outcome: campaign.OutcomeMessage, played: 3 * s,
+			records: 14700 * ms, late: 150 * ms, after: "beep", restarts: 1, outcome: campaign.OutcomeMessage, played: 3 * s,
 		},
 		"a beep after the silence": {
-			greeting: []simtrunk.Part{simtrunk.Quiet(300 * ms), simtrunk.Speech(5 * s), simtrunk.Quiet(3500 * ms), simtrunk.Beep(1400, 500*ms)},
-			records:  9300 * ms, late: 150 * ms, after: "beep", restarts: 1, outcome: campaign.OutcomeMessage, played: 3 * s,
+			greeting: []simtrunk.Part{simtrunk.Quiet(300 * ms), simtrunk.Speech(6 * s), simtrunk.Quiet(3500 * ms), simtrunk.Beep(1400, 500*ms)},
+			records:  10300 * ms, late: 150 * ms, after: "beep", restarts: 1, outcome: campaign.OutcomeMessage, played: 3 * s,
 		},
 		"the machine hangs up": {
-			greeting: []simtrunk.Part{simtrunk.Quiet(300 * ms), simtrunk.Speech(5 * s), simtrunk.Quiet(700 * ms), simtrunk.Beep(1000, 400*ms)},
-			hangup:   7400 * ms,
-			records:  6400 * ms, late: 150 * ms, after: "beep", outcome: campaign.OutcomeMachine, played: s,
+			greeting: []simtrunk.Part{simtrunk.Quiet(300 * ms), simtrunk.Speech(6 * s), simtrunk.Quiet(700 * ms), simtrunk.Beep(1000, 400*ms)},
+			hangup:   8400 * ms,
+			records:  7400 * ms, late: 150 * ms, after: "beep", outcome: campaign.OutcomeMachine, played: s,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

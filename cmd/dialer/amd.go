@@ -19,6 +19,7 @@ type amdCmd struct {
 	Classify amdClassifyCmd `cmd:"" help:"Tell what answered in recordings that begin at the answer: one JSON line a file."`
 	Eval     amdEvalCmd     `cmd:"" help:"Measure the detector on labelled recordings."`
 	Export   amdExportCmd   `cmd:"" help:"Write the labelled seconds of a campaign's calls, for training."`
+	Train    amdTrainCmd    `cmd:"" help:"Learn a model from labelled recordings, or cross-validate."`
 }
 
 // detectorFlags choose how careful the detector is.
@@ -27,9 +28,11 @@ type detectorFlags struct {
 	Cost   int    `name:"hang-up-cost" help:"Price of hanging up on a person in seconds of an agent, instead of a preset." placeholder:"SECONDS"`
 }
 
-func (f detectorFlags) detector() amd.Detector {
-	return amd.New(amd.Config{Preset: amd.Preset(f.Preset), HangUpCost: time.Duration(f.Cost) * time.Second})
+func (f detectorFlags) config() amd.Config {
+	return amd.Config{Preset: amd.Preset(f.Preset), HangUpCost: time.Duration(f.Cost) * time.Second}
 }
+
+func (f detectorFlags) detector() amd.Detector { return amd.New(f.config()) }
 
 // heardJSON is what classify prints of a file. Times are milliseconds from its start.
 type heardJSON struct {
@@ -86,7 +89,7 @@ func newHeardJSON(file string, o *evaluate.Outcome) heardJSON {
 		BeepStart: ms(o.Beep.Start), BeepEnd: ms(o.Beep.End), BeepHz: hz(o.Beep.Hz), Events: []eventJSON{},
 		P: map[string]float64{
 			"human": three(p.Human), "machine": three(p.Machine), "screening": three(p.Screening),
-			"ringback": three(p.Ringback), "silence": three(p.Silence),
+			"ringback": three(p.Ringback), "music": three(p.Music), "silence": three(p.Silence),
 		},
 	}
 	for _, e := range o.Events {
