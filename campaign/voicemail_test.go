@@ -48,9 +48,9 @@ func TestMessageIsLeft(t *testing.T) {
 		},
 		"the greeting goes on": {
 			greeting: []simtrunk.Part{
-				simtrunk.Quiet(300 * ms), simtrunk.Speech(6 * s), simtrunk.Quiet(3500 * ms), simtrunk.Speech(4 * s), simtrunk.Quiet(500 * ms), simtrunk.Beep(1000, 400*ms),
+				simtrunk.Quiet(300 * ms), simtrunk.Speech(6 * s), simtrunk.Quiet(3200 * ms), simtrunk.Speech(4 * s), simtrunk.Quiet(500 * ms), simtrunk.Beep(1000, 400*ms),
 			},
-			records: 14700 * ms, late: 150 * ms, after: "beep", restarts: 1, outcome: campaign.OutcomeMessage, played: 3 * s,
+			records: 14400 * ms, late: 150 * ms, after: "beep", restarts: 1, outcome: campaign.OutcomeMessage, played: 3 * s,
 		},
 		"a beep after the silence": {
 			greeting: []simtrunk.Part{simtrunk.Quiet(300 * ms), simtrunk.Speech(6 * s), simtrunk.Quiet(3500 * ms), simtrunk.Beep(1400, 500*ms)},
