@@ -157,6 +157,10 @@ func TestEarlyAnnouncements(t *testing.T) {
 	for range 4 { // ringback before the announcement
 		cadence = append(cadence, simtrunk.Beep(425, time.Second), simtrunk.Quiet(4*time.Second))
 	}
+	var busy []simtrunk.Part
+	for range 60 {
+		busy = append(busy, simtrunk.Beep(425, 500*ms), simtrunk.Quiet(500*ms))
+	}
 	later := simtrunk.Script(append(cadence, simtrunk.Beep(985, 380*ms), simtrunk.Beep(1371, 276*ms), simtrunk.Beep(1777, 380*ms))...)
 	for name, in := range map[string]struct {
 		early   simtrunk.Audio
@@ -181,6 +185,9 @@ func TestEarlyAnnouncements(t *testing.T) {
 				h.agent("agt_1", sale)
 				time.Sleep(45 * time.Second)
 				c := h.call(0)
+				if in.verdict == "sit" && c.Heard.Code != "vacant" {
+					t.Errorf("the tones of a vacant number say %q", c.Heard.Code)
+				}
 				if c.Outcome != in.outcome || c.EndedAt.Sub(c.PlacedAt) > in.by || c.Verdict != in.verdict || c.Heard.Early != (in.verdict != "") {
 					t.Errorf("%s after %s: verdict %q (%s), %+v", c.Outcome, c.EndedAt.Sub(c.PlacedAt), c.Verdict, c.VerdictReason, c.Heard)
 				}
