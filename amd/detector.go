@@ -163,15 +163,17 @@ func (d *detector) judge() {
 	spoken := c.All.Onset >= 0
 	likeliest, reason := d.notLive()
 	switch {
-	case d.sure >= 2 && d.signal.quiet(d) && (likeliest != Ringback && likeliest != Music || now >= longestTail):
-		if likeliest == Ringback {
-			d.result.Code = d.signal.cadence(d)
-		}
+	case d.sure >= 2 && d.signal.quiet(d) && likeliest != Ringback && likeliest != Music:
+		d.decide(likeliest, reason)
+	case d.signal.quiet(d) && frames(c.All.Voiced) >= longestGreeting && live <= longDoubt && (likeliest == Machine || likeliest == Screening):
+		d.decide(likeliest, "speaks longer than people greet")
+	case now >= longestTail && live <= ringDoubt && d.signal.quiet(d) && (likeliest == Ringback || likeliest == Music):
+		d.result.Code = d.signal.cadence(d, likeliest)
 		d.decide(likeliest, reason)
 	case spoken && d.p.Human > d.p.Silence && d.pause() >= d.shortestPause && 1-live <= d.patience(d.pause()):
 		d.result.GreetingEnd = d.result.LastVoice
 		d.decide(Human, "a greeting and a pause")
-	case (!spoken || d.p.Silence > d.p.Human) && d.ear.Lost() <= c.Frames/4 && now >= d.InitialSilence && d.p.Ringback+d.p.Music < 0.5:
+	case (!spoken || d.p.Silence > d.p.Human) && d.ear.Lost() <= c.Frames/4 && now >= d.InitialSilence && (d.p.Ringback+d.p.Music < 0.5 || !c.Toned()):
 		d.decide(Silence, "no speech")
 	case now >= d.MaxAnalysis:
 		d.decide(Unknown, "undecided in time")

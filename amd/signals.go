@@ -26,6 +26,7 @@ const (
 	shortestBeep = 6
 	lowestBeep   = 380
 	sureBeep     = 0.6
+	sureAlone    = 0.8 // before any speech: it may be music, or a television
 
 	sureFax  = 340 * time.Millisecond
 	sitTone  = 120 * time.Millisecond
@@ -48,7 +49,11 @@ func (s *signals) isBeep(d *detector) bool {
 	d.ear.DescribeTone(&s.features)
 	var score [1]float64
 	d.model.beep.Scores(s.features[:], score[:])
-	return forest.Logistic(score[0]) > sureBeep
+	sure := sureBeep
+	if d.ear.Cadence.All.Onset < 0 {
+		sure = sureAlone
+	}
+	return forest.Logistic(score[0]) > sure
 }
 
 // dtmf reports a key of a telephone (ITU-T Q.23).
@@ -165,7 +170,10 @@ func (s *signals) code() Code {
 }
 
 // cadence tells busy from ringing: it comes more often than once in 1.4 s.
-func (s *signals) cadence(d *detector) Code {
+func (s *signals) cadence(d *detector, v Verdict) Code {
+	if v != Ringback {
+		return NoCode
+	}
 	if runs := d.ear.Cadence.LowRuns(); runs >= 2 && d.ear.Now()/time.Duration(runs) < 1400*time.Millisecond {
 		return Busy
 	}

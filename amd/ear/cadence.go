@@ -206,3 +206,6 @@ func (c *Cadence) Describe(x *[Features]float32) {
 
 // LowRuns is how many low tones have ended.
 func (c *Cadence) LowRuns() int { return c.lowRuns }
+
+// Toned reports whether any tone was heard.
+func (c *Cadence) Toned() bool { return c.tone > 0 }

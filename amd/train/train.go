@@ -27,6 +27,16 @@ type Options struct {
 	Progress func(stage string, done, all int)
 	// Cancelled ends the training early.
 	Cancelled func() bool
+
+	rounds int // at most, of each forest; 0 is all: tests have no time
+}
+
+// of is how many rounds there are instead of n.
+func (o *Options) of(n int) int {
+	if o.rounds > 0 {
+		return min(o.rounds, n)
+	}
+	return n
 }
 
 // ErrCancelled is what a cancelled training gives.
@@ -66,7 +76,7 @@ func Model(clips []*Clip, o Options) (*amd.Model, error) {
 		}
 	}
 	voice := forest.Grow(frames.Examples, forest.Options{
-		Classes: 1, Rounds: voiceRounds, Depth: voiceDepth, Rate: 0.15, Lambda: 20, Rows: 0.5, Columns: 0.6, Seed: o.Seed,
+		Classes: 1, Rounds: o.of(voiceRounds), Depth: voiceDepth, Rate: 0.15, Lambda: 20, Rows: 0.5, Columns: 0.6, Seed: o.Seed,
 		Progress: func(done, all int) { o.Progress("learning speech", done, all) }, Cancelled: o.Cancelled,
 	})
 	var calls, tones examples
@@ -78,11 +88,11 @@ func Model(clips []*Clip, o Options) (*amd.Model, error) {
 		}
 	}
 	beep := forest.Grow(tones.Examples, forest.Options{
-		Classes: 1, Rounds: beepRounds, Depth: beepDepth, Rate: 0.15, Lambda: 5, Rows: 0.6, Columns: 0.6, Seed: o.Seed + 2,
+		Classes: 1, Rounds: o.of(beepRounds), Depth: beepDepth, Rate: 0.15, Lambda: 5, Rows: 0.6, Columns: 0.6, Seed: o.Seed + 2,
 		Progress: func(done, all int) { o.Progress("learning beeps", done, all) }, Cancelled: o.Cancelled,
 	})
 	call := forest.Grow(calls.Examples, forest.Options{
-		Classes: len(amd.Classes), Rounds: callRounds, Depth: callDepth, Rate: 0.12, Lambda: 10, Rows: 0.4, Columns: 0.5, Seed: o.Seed + 1,
+		Classes: len(amd.Classes), Rounds: o.of(callRounds), Depth: callDepth, Rate: 0.12, Lambda: 10, Rows: 0.4, Columns: 0.5, Seed: o.Seed + 1,
 		Progress: func(done, all int) { o.Progress("learning calls", done, all) }, Cancelled: o.Cancelled,
 	})
 	if o.Cancelled() {
