@@ -138,8 +138,7 @@ func (s Snapshot) sane(limit float64) *Snapshot {
 		s.Cap = limit
 	}
 	s.Cap = min(s.Cap, 1)
-	s.Ready, s.Held, s.Waiting = max(s.Ready, 0), max(s.Held, 0), max(s.Waiting, 0)
-	s.Answered, s.Abandoned = max(s.Answered, 0), max(s.Abandoned, 0)
+	s.boundCounts()
 	if s.Laws == nil || s.Laws.ringBy == nil {
 		s.Laws = new(Estimator).Laws(&s)
 	}

@@ -100,6 +100,35 @@ func (s *Snapshot) counts() Counts {
 	}
 }
 
+// mostCounted is the greatest count that can be, and mostAnswered that of a window:
+// beyond it sums would overflow.
+const (
+	mostCounted  = 1_000_000
+	mostAnswered = 1_000_000_000
+)
+
+// plainCounts are the counts that are no lists, the legal ones last.
+func (s *Snapshot) plainCounts() [plainCounts]*int {
+	return [...]*int{&s.Ready, &s.Held, &s.Waiting, &s.Lines, &s.LeadsLeft, &s.Answered, &s.Abandoned}
+}
+
+const plainCounts = 7
+
+// mostOf is the greatest that one of the plainCounts can be.
+func mostOf(i int) int {
+	if i >= plainCounts-2 {
+		return mostAnswered
+	}
+	return mostCounted
+}
+
+// boundCounts replaces counts that cannot be by the nearest that can.
+func (s *Snapshot) boundCounts() {
+	for i, n := range s.plainCounts() {
+		*n = min(max(*n, 0), mostOf(i))
+	}
+}
+
 // agents is the number of agents at work.
 func (s *Snapshot) agents() int { return s.Ready + s.Held + len(s.Talking) + len(s.WrapUp) }
 

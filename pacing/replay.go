@@ -40,7 +40,6 @@ var errTape = errors.New("pacing: the tape is damaged")
 
 // Bounds of what a tape may say: beyond it is not of this world.
 const (
-	tapeMostCount = 1_000_000
 	tapeMostFresh = 10_000
 	tapeMostTime  = int64(1e12) // milliseconds
 )
@@ -127,7 +126,7 @@ func (p *Player) look(in *reader) Look {
 	flags := in.uvarint(math.MaxUint64)
 	for i := range t.counts {
 		if flags&(1<<i) != 0 {
-			t.counts[i] = in.count()
+			t.counts[i] = int(in.uvarint(uint64(mostOf(i))))
 		}
 	}
 	if flags&changedCap != 0 {
@@ -154,7 +153,7 @@ func (p *Player) look(in *reader) Look {
 			t.next = append(t.next, int32(in.uvarint(20*even)))
 		}
 	}
-	said, limit := in.uvarint(2*tapeMostCount), int(in.byte())
+	said, limit := in.uvarint(2*mostCounted), int(in.byte())
 	if limit > len(tapeLimits) {
 		in.fail("a limit is none")
 	}
@@ -226,7 +225,7 @@ func (r *reader) float() float64 {
 	return x
 }
 
-func (r *reader) count() int { return int(r.uvarint(tapeMostCount)) }
+func (r *reader) count() int { return int(r.uvarint(mostCounted)) }
 
 // several is how many things follow, each of a byte at least.
 func (r *reader) several() int {

@@ -30,7 +30,7 @@ type Recorder struct {
 // tapeState is what a look is told as a difference to.
 type tapeState struct {
 	now    int64 // milliseconds since the beginning of the tape, as all times here
-	counts [tapeCounts]int
+	counts [plainCounts]int
 	cap    float64
 	// Those who began at the same time as now are counted; they are mostly calls
 	// that are still being committed.
@@ -49,13 +49,6 @@ type begun struct {
 
 const even = 1000 // a chance of 1
 
-// tapeCounts is how many plain counts a snapshot has.
-const tapeCounts = 7
-
-func (s *Snapshot) tapeCounts() [tapeCounts]*int {
-	return [...]*int{&s.Ready, &s.Held, &s.Waiting, &s.Lines, &s.LeadsLeft, &s.Answered, &s.Abandoned}
-}
-
 // The items of a tape. Each begins with one of these.
 const (
 	tapeBegins   = 'B' // version, time, JSON of the Estimator
@@ -73,7 +66,7 @@ const tapeVersion = 1
 
 // The flags of a look: what has changed. The counts come first.
 const (
-	changedCap = 1 << (tapeCounts + iota)
+	changedCap = 1 << (plainCounts + iota)
 	changedFresh
 	changedTalking
 	changedWrapUp
@@ -224,8 +217,8 @@ var tapeLimits = []Limit{LimitAgents, LimitWarmUp, LimitAllowance, LimitBurst, L
 // stateOf is a snapshot in the terms of a tape.
 func stateOf(began time.Time, s *Snapshot) tapeState {
 	t := tapeState{now: max(s.Now.Sub(began).Milliseconds(), 0), cap: s.Cap}
-	for i, n := range s.tapeCounts() {
-		t.counts[i] = min(max(*n, 0), tapeMostCount)
+	for i, n := range s.plainCounts() {
+		t.counts[i] = min(max(*n, 0), mostOf(i))
 	}
 	since := func(age time.Duration) int64 {
 		at := s.Now.Sub(began) - age
@@ -274,7 +267,7 @@ func thousandths(chances []float64, i int) int32 {
 func (t *tapeState) snapshot(began time.Time) Snapshot {
 	ms := time.Millisecond
 	s := Snapshot{Now: began.Add(time.Duration(t.now) * ms), Cap: t.cap}
-	for i, n := range s.tapeCounts() {
+	for i, n := range s.plainCounts() {
 		*n = t.counts[i]
 	}
 	ages := func(all []begun) []time.Duration {

@@ -196,7 +196,6 @@ func TestRecorderDecidesAsOthers(t *testing.T) {
 		plain.Ended(i%3 == 0, ring)
 		kept.Ended(i%3 == 0, ring)
 		a, b := plain.Decide(s), kept.Decide(s)
-		a.Seen.Lines, b.Seen.Lines = 0, 0 // a million are as good as any
 		if a != b {
 			t.Fatalf("%+v\nwith a tape %+v", a, b)
 		}
