@@ -2,8 +2,10 @@ package simulate
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 
@@ -50,7 +52,8 @@ type Summary struct {
 }
 
 // Compare runs every entry with every seed, on so many processors at once (0: all),
-// and calls done after each shift. The result does not depend on the processors.
+// and calls done after each shift. The result does not depend on the processors. What
+// panics in a shift panics in the caller.
 func Compare(ctx context.Context, entries []Entry, seeds []uint64, workers int, done func()) ([]Summary, error) {
 	for i := range entries {
 		if err := entries[i].World.Validate(); err != nil {
@@ -65,8 +68,16 @@ func Compare(ctx context.Context, entries []Entry, seeds []uint64, workers int, 
 	var next atomic.Int64
 	var wg sync.WaitGroup
 	var calling sync.Mutex
+	var panicked atomic.Pointer[string]
 	for range min(workers, len(results)) {
 		wg.Go(func() {
+			// The caller may live on after a panic, which here would end all calls.
+			defer func() {
+				if v := recover(); v != nil {
+					what := fmt.Sprintf("%v\n%s", v, debug.Stack())
+					panicked.Store(&what)
+				}
+			}()
 			for i := next.Add(1) - 1; i < int64(len(results)) && ctx.Err() == nil; i = next.Add(1) - 1 {
 				e := &entries[i/int64(len(seeds))]
 				results[i], errs[i] = e.run(ctx, seeds[i%int64(len(seeds))])
@@ -79,6 +90,9 @@ func Compare(ctx context.Context, entries []Entry, seeds []uint64, workers int, 
 		})
 	}
 	wg.Wait()
+	if what := panicked.Load(); what != nil {
+		panic(*what)
+	}
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}

@@ -16,15 +16,15 @@ type Scenario struct {
 	Away   []Lunch `json:"away,omitempty" maxItems:"100"`
 	Breaks Breaks  `json:"breaks"`
 
-	AnswerRate  float64 `json:"answer_rate,omitempty" doc:"Share of attempts that a person answers; 0.2 when absent"`
-	AnswerRates []RateFrom  `json:"answer_rates,omitempty" maxItems:"1000" doc:"From a time on"`
-	Drift       float64 `json:"drift,omitempty" doc:"Relative change of the answer rate that is reached at the end"`
-	Machines    float64 `json:"machines" doc:"Share of machines among what no person answers"`
-	Busy        float64 `json:"busy" doc:"Share of busy and invalid numbers, likewise"`
-	BusyAfter   Span    `json:"busy_after"`
-	Ring        LawText `json:"ring,omitzero" doc:"To an answer"`
-	MachineRing LawText `json:"machine_ring,omitzero" doc:"To the answer of a machine; as ring when absent"`
-	RingTimeout Span    `json:"ring_timeout,omitempty"`
+	AnswerRate  float64    `json:"answer_rate,omitempty" doc:"Share of attempts that a person answers; 0.2 when absent"`
+	AnswerRates []RateFrom `json:"answer_rates,omitempty" maxItems:"1000" doc:"From a time on"`
+	Drift       float64    `json:"drift,omitempty" doc:"Relative change of the answer rate that is reached at the end"`
+	Machines    float64    `json:"machines" doc:"Share of machines among what no person answers"`
+	Busy        float64    `json:"busy" doc:"Share of busy and invalid numbers, likewise"`
+	BusyAfter   Span       `json:"busy_after"`
+	Ring        LawText    `json:"ring,omitzero" doc:"To an answer"`
+	MachineRing LawText    `json:"machine_ring,omitzero" doc:"To the answer of a machine; as ring when absent"`
+	RingTimeout Span       `json:"ring_timeout,omitempty"`
 
 	AMD                 bool    `json:"amd" doc:"Detection of answering machines"`
 	Detection           LawText `json:"detection,omitzero"`

@@ -2,9 +2,11 @@ package simulate
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -249,4 +251,17 @@ func TestEveryPolicyMeetsTheSameLeads(t *testing.T) {
 	if another := fates("progressive", 2); of[0] == another[0] && of[1] == another[1] {
 		t.Error("another seed brings the same leads")
 	}
+}
+
+// TestPanicIsOfTheCaller: who runs a comparison beside calls can catch what goes
+// wrong in it.
+func TestPanicIsOfTheCaller(t *testing.T) {
+	broken := Policy{Name: "broken", New: func(*World) (pacing.Pacer, error) { panic("out of its mind") }}
+	defer func() {
+		if v := recover(); !strings.Contains(fmt.Sprint(v), "out of its mind") {
+			t.Errorf("recovered %v", v)
+		}
+	}()
+	_, err := Compare(context.Background(), []Entry{{World: Base(1, 0.2, 60, 0.1), Policy: broken}}, Seeds(2), 2, nil)
+	t.Errorf("no panic, but %v", err)
 }
