@@ -14,6 +14,7 @@ import (
 // chooses each next event; people wait for nobody, so each answer that finds no
 // agent is abandoned.
 func TestCapHolds(t *testing.T) {
+	laws := history(5000).Laws(&Snapshot{})
 	rapid.Check(t, func(t *rapid.T) {
 		p, err := New(Config{
 			Mode:  rapid.SampledFrom([]Mode{Power, Predictive}).Draw(t, "mode"),
@@ -26,7 +27,6 @@ func TestCapHolds(t *testing.T) {
 		free := rapid.IntRange(1, 6).Draw(t, "agents")
 		answered := rapid.IntRange(0, 120).Draw(t, "answered before")
 		flight, talking, abandoned, beyond := 0, 0, 0, 0
-		laws := history(5000).Laws(&Snapshot{})
 		for range rapid.IntRange(1, 80).Draw(t, "events") {
 			switch rapid.SampledFrom([]string{"decide", "decide", "answer", "answer", "answer", "ring out", "hang up"}).Draw(t, "event") {
 			case "decide":

@@ -10,10 +10,9 @@ import (
 // share of what is expected, and says after how many seconds a change was told.
 func answering(t *levelTest, random *rand.Rand, perSecond, share float64, seconds int) (told []int) {
 	for i := range seconds {
-		for range 20 { // Poisson, nearly
-			if random.Float64() < perSecond*share/20 {
-				t.answers++
-			}
+		// Poisson: as many as fit before the sum of exponentials passes the mean.
+		for sum := random.ExpFloat64(); sum < perSecond*share; sum += random.ExpFloat64() {
+			t.answers++
 		}
 		t.expected += perSecond
 		t.seconds++
