@@ -80,7 +80,9 @@ func (d *detector) Write(frame []int16) (Result, bool) {
 	d.ear.Hear(frame)
 	if d.opinions++; d.opinions == 2 {
 		d.opinions = 0
-		d.opine()
+		if !d.done || !d.late && d.result.Verdict.Live() { // nobody asks otherwise
+			d.opine()
+		}
 	}
 	d.follow()
 	d.signal.hear(d)

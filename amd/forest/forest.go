@@ -19,6 +19,25 @@ type Forest struct {
 	threshold                []float32 // left below it
 	leaf                     []float32
 	base                     []float32 // scores without any tree
+	nodes                    []node    // feature and threshold side by side
+}
+
+// A node sends what is above below to the right.
+type node struct {
+	below   float32 // the number before the threshold
+	feature uint32
+}
+
+// ready lays the nodes out for Scores.
+func (f *Forest) ready() *Forest {
+	f.nodes = make([]node, len(f.feature))
+	for i := range f.nodes {
+		f.nodes[i] = node{below: math.Nextafter32(f.threshold[i], float32(math.Inf(-1))), feature: uint32(f.feature[i])}
+		if math.IsInf(float64(f.threshold[i]), 1) {
+			f.nodes[i].below = f.threshold[i]
+		}
+	}
+	return f
 }
 
 // Classes is how many scores there are.
@@ -39,14 +58,11 @@ func (f *Forest) Scores(x []float32, scores []float64) {
 	inner, leaves := 1<<f.depth-1, 1<<f.depth
 	class := 0
 	for t := range f.Trees() {
-		feature, threshold := f.feature[t*inner:(t+1)*inner], f.threshold[t*inner:(t+1)*inner]
+		nodes := f.nodes[t*inner : (t+1)*inner]
 		i := 0
-		for range f.depth {
-			right := 0
-			if x[feature[i]] >= threshold[i] {
-				right = 1
-			}
-			i = 2*i + 1 + right
+		for range f.depth { // the sign of a difference is no branch to guess
+			n := &nodes[i]
+			i = 2*i + 1 + int(math.Float32bits(n.below-x[n.feature])>>31)
 		}
 		scores[class] += float64(f.leaf[t*leaves+i-inner])
 		if class++; class == f.classes {
@@ -118,5 +134,5 @@ func Read(b []byte) (*Forest, []byte, error) {
 		return list
 	}
 	f.threshold, f.leaf, f.base = take(inner), take(leaves), take(f.classes)
-	return f, b, nil
+	return f.ready(), b, nil
 }

@@ -79,7 +79,7 @@ func Grow(e Examples, o Options) *Forest {
 			o.Progress(round+1, o.Rounds)
 		}
 	}
-	return f
+	return f.ready()
 }
 
 type grower struct {
