@@ -165,7 +165,7 @@ func (p *Player) look(in *reader) Look {
 	if limit > 0 {
 		l.Limit = tapeLimits[limit-1]
 	}
-	l.Snapshot = t.snapshot(p.began)
+	t.snapshot(p.began, &l.Snapshot)
 	l.Snapshot.Laws = p.estimator.Laws(&l.Snapshot)
 	l.At = l.Snapshot.Now
 	return l
@@ -266,12 +266,12 @@ func (r *reader) difference(old []begun, at int64, chances bool) []begun {
 	}
 	now = append(now, old[from:]...)
 	for range r.several() {
-		b := begun{since: at - int64(r.uvarint(uint64(tapeMostTime))), chance: even}
+		since, chance := at-int64(r.uvarint(uint64(tapeMostTime))), int32(even)
 		if chances {
-			b.chance = int32(r.uvarint(20 * even))
+			chance = int32(r.uvarint(20 * even))
 		}
-		now = append(now, b)
+		now = append(now, begunAt(since, chance))
 	}
-	slices.SortFunc(now, begun.compare)
+	slices.Sort(now)
 	return now
 }

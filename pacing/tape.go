@@ -1,7 +1,6 @@
 package pacing
 
 import (
-	"cmp"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -25,6 +24,8 @@ type Recorder struct {
 	tape   []byte
 	looks  int
 	last   tapeState
+	next   tapeState // kept for its memory, as is seen
+	seen   Snapshot
 }
 
 // tapeState is what a look is told as a difference to.
@@ -37,17 +38,22 @@ type tapeState struct {
 	fresh                      int
 	talking, wrapUp, detecting []begun
 	ringing                    []begun
-	next                       []int32 // thousandths; nil when all are 1000
+	next                       []int32 // thousandths; empty when all are 1000
 }
 
-// begun is something that goes on since a time, and the chance that goes with it
-// in thousandths.
-type begun struct {
-	since  int64
-	chance int32
-}
+// begun is something that goes on since a time, and below it the chance that goes
+// with it in thousandths: one number, since each decision sorts them.
+type begun int64
 
-const even = 1000 // a chance of 1
+const (
+	even       = 1000 // a chance of 1
+	chanceBits = 15   // enough for a chance of 20
+)
+
+func begunAt(since int64, chance int32) begun { return begun(since<<chanceBits | int64(chance)) }
+
+func (b begun) since() int64  { return int64(b) >> chanceBits }
+func (b begun) chance() int32 { return int32(b & (1<<chanceBits - 1)) }
 
 // The items of a tape. Each begins with one of these.
 const (
@@ -195,12 +201,12 @@ func (r *Recorder) Decide(s Snapshot) Decision {
 		s.Laws = r.Estimator.Laws(&s)
 		return r.pacer.Decide(s)
 	}
-	now := stateOf(r.began, &s)
-	r.look(&now)
-	wall := r.Began()
-	s = now.snapshot(wall)
-	s.Laws = r.Estimator.Laws(&s)
-	d := r.pacer.Decide(s)
+	r.next.of(r.began, &s)
+	r.look(&r.next)
+	r.last, r.next = r.next, r.last
+	r.last.snapshot(r.Began(), &r.seen)
+	r.seen.Laws = r.Estimator.Laws(&r.seen)
+	d := r.pacer.Decide(r.seen)
 	said := uint64(max(d.Dial, 0)) << 1
 	if d.AgentFirst {
 		said |= 1
@@ -214,9 +220,9 @@ func (r *Recorder) Decide(s Snapshot) Decision {
 // tapeLimits are the limits by number, from 1.
 var tapeLimits = []Limit{LimitAgents, LimitWarmUp, LimitAllowance, LimitBurst, LimitLinesPerAgent, LimitLines, LimitLeads}
 
-// stateOf is a snapshot in the terms of a tape.
-func stateOf(began time.Time, s *Snapshot) tapeState {
-	t := tapeState{now: max(s.Now.Sub(began).Milliseconds(), 0), cap: s.Cap}
+// of makes t what a snapshot is in the terms of a tape.
+func (t *tapeState) of(began time.Time, s *Snapshot) {
+	t.now, t.cap, t.fresh = max(s.Now.Sub(began).Milliseconds(), 0), s.Cap, 0
 	for i, n := range s.plainCounts() {
 		t.counts[i] = min(max(*n, 0), mostOf(i))
 	}
@@ -228,66 +234,68 @@ func stateOf(began time.Time, s *Snapshot) tapeState {
 		}
 		return min(ms, t.now)
 	}
-	list := func(ages []time.Duration) []begun {
-		all := make([]begun, 0, len(ages))
+	list := func(into []begun, ages []time.Duration) []begun {
+		into = into[:0]
 		for _, age := range ages {
-			all = append(all, begun{since(age), even})
+			into = append(into, begunAt(since(age), even))
 		}
-		slices.SortFunc(all, begun.compare)
-		return all
+		slices.Sort(into)
+		return into
 	}
-	t.talking, t.wrapUp, t.detecting = list(s.Talking), list(s.WrapUp), list(s.Detecting)
+	t.talking, t.wrapUp, t.detecting = list(t.talking, s.Talking), list(t.wrapUp, s.WrapUp), list(t.detecting, s.Detecting)
+	t.ringing = t.ringing[:0]
 	for i, age := range s.Ringing {
-		b := begun{since(age), thousandths(s.RingingChance, i)}
-		if b.since == t.now && b.chance == even && t.fresh < tapeMostFresh {
+		at, chance := since(age), thousandths(s.RingingChance, i)
+		if at == t.now && chance == even && t.fresh < tapeMostFresh {
 			t.fresh++
 		} else {
-			t.ringing = append(t.ringing, b)
+			t.ringing = append(t.ringing, begunAt(at, chance))
 		}
 	}
-	slices.SortFunc(t.ringing, begun.compare)
+	slices.Sort(t.ringing)
+	t.next = t.next[:0]
 	for i := range s.NextChance {
 		t.next = append(t.next, thousandths(s.NextChance, i))
 	}
 	if !slices.ContainsFunc(t.next, func(c int32) bool { return c != even }) {
-		t.next = nil
+		t.next = t.next[:0]
 	}
-	return t
-}
-
-func (b begun) compare(o begun) int {
-	return cmp.Or(cmp.Compare(b.since, o.since), cmp.Compare(b.chance, o.chance))
 }
 
 func thousandths(chances []float64, i int) int32 {
 	return int32(math.Round(chanceOf(chances, i) * even))
 }
 
-// snapshot is the state as pacers see it, without Laws.
-func (t *tapeState) snapshot(began time.Time) Snapshot {
+// snapshot makes s the state as pacers see it, without Laws, in the memory of s.
+func (t *tapeState) snapshot(began time.Time, s *Snapshot) {
 	ms := time.Millisecond
-	s := Snapshot{Now: began.Add(time.Duration(t.now) * ms), Cap: t.cap}
+	*s = Snapshot{
+		Now: began.Add(time.Duration(t.now) * ms), Cap: t.cap,
+		Talking: s.Talking[:0], WrapUp: s.WrapUp[:0], Detecting: s.Detecting[:0], Ringing: s.Ringing[:0],
+		RingingChance: s.RingingChance[:0], NextChance: s.NextChance[:0],
+	}
 	for i, n := range s.plainCounts() {
 		*n = t.counts[i]
 	}
-	ages := func(all []begun) []time.Duration {
-		out := make([]time.Duration, len(all))
-		for i, b := range all {
-			out[i] = time.Duration(t.now-b.since) * ms
+	ages := func(into []time.Duration, all []begun) []time.Duration {
+		for _, b := range all {
+			into = append(into, time.Duration(t.now-b.since())*ms)
 		}
-		return out
+		return into
 	}
-	s.Talking, s.WrapUp, s.Detecting = ages(t.talking), ages(t.wrapUp), ages(t.detecting)
-	s.Ringing = append(ages(t.ringing), make([]time.Duration, t.fresh)...)
-	if slices.ContainsFunc(t.ringing, func(b begun) bool { return b.chance != even }) {
+	s.Talking, s.WrapUp, s.Detecting = ages(s.Talking, t.talking), ages(s.WrapUp, t.wrapUp), ages(s.Detecting, t.detecting)
+	s.Ringing = ages(s.Ringing, t.ringing)
+	for range t.fresh {
+		s.Ringing = append(s.Ringing, 0)
+	}
+	if slices.ContainsFunc(t.ringing, func(b begun) bool { return b.chance() != even }) {
 		for _, b := range t.ringing {
-			s.RingingChance = append(s.RingingChance, float64(b.chance)/even)
+			s.RingingChance = append(s.RingingChance, float64(b.chance())/even)
 		}
 	}
 	for _, c := range t.next {
 		s.NextChance = append(s.NextChance, float64(c)/even)
 	}
-	return s
 }
 
 // look records how the state differs from that of the last look.
@@ -345,7 +353,7 @@ func (r *Recorder) look(t *tapeState) {
 			out = binary.AppendUvarint(out, uint64(c))
 		}
 	}
-	r.tape, r.last = out, *t
+	r.tape = out
 }
 
 // appendDifference tells which of the old are gone, by place, and which are new.
@@ -355,10 +363,10 @@ func appendDifference(out []byte, old, now []begun, at int64, chances bool) []by
 	i, j := 0, 0
 	for i < len(old) || j < len(now) {
 		switch {
-		case j == len(now) || i < len(old) && old[i].compare(now[j]) < 0:
+		case j == len(now) || i < len(old) && old[i] < now[j]:
 			gone = append(gone, i)
 			i++
-		case i == len(old) || old[i].compare(now[j]) > 0:
+		case i == len(old) || old[i] > now[j]:
 			come = append(come, now[j])
 			j++
 		default:
@@ -373,9 +381,9 @@ func appendDifference(out []byte, old, now []begun, at int64, chances bool) []by
 	}
 	out = binary.AppendUvarint(out, uint64(len(come)))
 	for _, b := range come {
-		out = binary.AppendUvarint(out, uint64(at-b.since))
+		out = binary.AppendUvarint(out, uint64(at-b.since()))
 		if chances {
-			out = binary.AppendUvarint(out, uint64(b.chance))
+			out = binary.AppendUvarint(out, uint64(b.chance()))
 		}
 	}
 	return out

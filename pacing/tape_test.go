@@ -269,3 +269,37 @@ func TestDamagedTapes(t *testing.T) {
 		}
 	}
 }
+
+// BenchmarkRecorder decides for 500 agents with a tape.
+func BenchmarkRecorder(b *testing.B) {
+	now := time.Unix(1e9, 0)
+	r := rand.New(rand.NewPCG(1, 1))
+	s := known()
+	s.Ready, s.Lines, s.LeadsLeft = 26, 5000, 1000
+	s.Talking, s.WrapUp, s.Ringing = ages(400, time.Second), ages(50, time.Second), ages(500, 50*time.Millisecond)
+	for _, all := range [][]time.Duration{s.Talking, s.WrapUp, s.Ringing} {
+		r.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	}
+	var rec Recorder
+	if err := rec.Begin(now, history(2000)); err != nil {
+		b.Fatal(err)
+	}
+	if err := rec.Configure(Config{Mode: Predictive, Cap: 0.03}); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		now = now.Add(200 * time.Millisecond)
+		s.Now = now
+		for _, all := range [][]time.Duration{s.Talking, s.WrapUp, s.Ringing} {
+			for j := range all {
+				all[j] += 200 * time.Millisecond
+			}
+			all[i%len(all)] = 0 // one ends, another begins
+		}
+		rec.Decide(s)
+		if i%300 == 0 {
+			rec.Cut()
+		}
+	}
+}
