@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"iter"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -27,7 +26,7 @@ type replayCmd struct {
 	Campaign string    `help:"Id of the campaign (cmp_…)." required:""`
 	From     *timeFlag `help:"Since when: 2026-05-04T09:00:00Z, or 90m for so long before --to (1h)." placeholder:"TIME"`
 	To       *timeFlag `help:"Until when (now)." placeholder:"TIME"`
-	Policy   string    `help:"What else to decide by: predictive, strict, progressive, preview or power:RATIO." placeholder:"NAME"`
+	Policy   string    `help:"What else to decide by: ${recordable}." placeholder:"NAME"`
 	Cap      *capFlag  `help:"Another cap: 3% or 0.03." placeholder:"SHARE"`
 	JSON     bool      `name:"json" help:"One JSON object a told decision, each on a line, then one with the totals."`
 }
@@ -97,31 +96,16 @@ func (c *replayCmd) other() (func(pacing.Config) pacing.Config, error) {
 	if c.Policy == "" && c.Cap == nil {
 		return nil, nil
 	}
-	kind, number, _ := strings.Cut(strings.ToLower(strings.TrimSpace(c.Policy)), ":")
-	ratio, err := 0.0, error(nil)
-	switch kind {
-	case "", "predictive", "strict", "progressive", "preview":
-		if number != "" {
-			err = fmt.Errorf("--policy %s has no number", kind)
+	var policy pacing.Config
+	if c.Policy != "" {
+		var err error
+		if policy, err = pacing.ParsePolicy(c.Policy); err != nil {
+			return nil, fmt.Errorf("--policy: %w", err)
 		}
-	case "power", "ratio":
-		if ratio, err = strconv.ParseFloat(number, 64); err == nil {
-			err = pacing.Config{Mode: pacing.Power, Ratio: ratio}.Validate()
-		}
-	default:
-		err = errors.New("it is not known")
-	}
-	if err != nil {
-		return nil, fmt.Errorf("--policy %q: %w: use predictive, strict, progressive, preview, or power:RATIO such as power:1.5", c.Policy, err)
 	}
 	return func(p pacing.Config) pacing.Config {
-		switch kind {
-		case "predictive", "strict":
-			p.Mode, p.Strict = pacing.Predictive, kind == "strict"
-		case "progressive", "preview":
-			p.Mode = pacing.Mode(kind)
-		case "power", "ratio":
-			p.Mode, p.Ratio = pacing.Power, ratio
+		if c.Policy != "" {
+			p.Mode, p.Ratio, p.Strict = policy.Mode, policy.Ratio, policy.Strict
 		}
 		if c.Cap != nil {
 			p.Cap = float64(*c.Cap)

@@ -16,15 +16,11 @@ func moment(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05Z") 
 func wholeMS(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }
 
 func policyName(c pacing.Config) string {
-	switch {
-	case c.Mode == pacing.Power:
-		return fmt.Sprintf("power:%g at %.3g %%", c.Ratio, 100*c.Cap)
-	case c.Mode == pacing.Predictive && c.Strict:
-		return fmt.Sprintf("strict at %.3g %%", 100*c.Cap)
-	case c.Mode == pacing.Predictive:
-		return fmt.Sprintf("predictive at %.3g %%", 100*c.Cap)
+	switch c.Mode {
+	case pacing.Power, pacing.Predictive:
+		return fmt.Sprintf("%s at %.3g %%", c.Policy(), 100*c.Cap)
 	}
-	return string(c.Mode)
+	return c.Policy()
 }
 
 // print shows what was told beside what comes of it now, then the totals.

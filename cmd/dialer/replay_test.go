@@ -107,7 +107,7 @@ func TestReplayGolden(t *testing.T) {
 	}{
 		{name: "exact"},
 		{name: "other", cmd: replayCmd{Policy: "progressive"}},
-		{name: "json", cmd: replayCmd{Policy: "power:2", Cap: &share, JSON: true}},
+		{name: "json", cmd: replayCmd{Policy: "power-2", Cap: &share, JSON: true}},
 		{name: "not-saved-yet", change: func(_ *replay, parts []campaign.TapePart) []campaign.TapePart { return parts[:3] }},
 		{name: "part-lost", change: func(_ *replay, parts []campaign.TapePart) []campaign.TapePart { return slices.Delete(parts, 2, 3) }},
 		{name: "damaged", change: func(_ *replay, parts []campaign.TapePart) []campaign.TapePart {
@@ -199,9 +199,9 @@ func TestReplayWithTheSameSettings(t *testing.T) {
 
 func TestReplayCommandLine(t *testing.T) {
 	for _, c := range []struct{ args, says string }{
-		{"--campaign cmp_1 --policy fast", "not known"},
-		{"--campaign cmp_1 --policy power:50", "ratio 50"},
-		{"--campaign cmp_1 --policy strict:2", "no number"},
+		{"--campaign cmp_1 --policy fast", "not one of preview, progressive, power-RATIO"},
+		{"--campaign cmp_1 --policy power-50", "ratio 50"},
+		{"--campaign cmp_1 --policy power:2", "power-2"},
 		{"--campaign cmp_1 --from yesterday", "is not a time"},
 		{"--campaign cmp_1 --from 2026-05-04T10:00:00Z --to 2026-05-04T09:00:00Z", "not before"},
 		{"", "--campaign"},

@@ -12,16 +12,31 @@ import (
 	"dialer/pacing/simulate"
 )
 
+// mostScenario is the size of the largest file read, in bytes: YAML takes many times
+// its size in memory.
+const mostScenario = 256 << 10
+
 // readScenario reads a file over the scenario given and returns every mistake,
 // that it cannot be simulated among them.
 func readScenario(file string, over simulate.Scenario) (simulate.Scenario, *loaded, []Problem) {
 	if file == "" {
 		return parseScenario(nil, over)
 	}
-	data, err := os.ReadFile(file)
-	if err != nil {
+	refuse := func(what string) (simulate.Scenario, *loaded, []Problem) {
 		s, l, _ := parseScenario(nil, over)
-		return s, l, []Problem{{Path: file, What: "the file cannot be read (" + errors.Unwrap(err).Error() + ")", Hint: "name a scenario; see docs/pacing.md"}}
+		return s, l, []Problem{{Path: file, What: what, Hint: "name a scenario; see docs/pacing.md"}}
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return refuse("the file cannot be read (" + errors.Unwrap(err).Error() + ")")
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, mostScenario+1))
+	switch {
+	case err != nil:
+		return refuse("the file cannot be read (" + errors.Unwrap(err).Error() + ")")
+	case len(data) > mostScenario:
+		return refuse(fmt.Sprintf("the file is larger than %d kB", mostScenario>>10))
 	}
 	return parseScenario(data, over)
 }

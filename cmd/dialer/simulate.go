@@ -16,6 +16,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"dialer"
+	"dialer/pacing"
 	"dialer/pacing/simulate"
 	"dialer/postgres"
 	"dialer/simulation"
@@ -347,5 +348,5 @@ func simulateVars() kong.Vars {
 	for _, p := range simulate.Policies() {
 		names = append(names, p.Name)
 	}
-	return kong.Vars{"policies": simulate.Names, "compared": strings.Join(names, ",")}
+	return kong.Vars{"recordable": pacing.Policies, "policies": simulate.Names, "compared": strings.Join(names, ",")}
 }

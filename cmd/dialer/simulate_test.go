@@ -204,10 +204,15 @@ away:
   - {share: 0.5, from: 2h, to: 1h}
 policies: [progresive]
 `)
+	never := writeConfig(t, "hours: 1\nring: {law: gamma, mean: 12s, shape: 1000, max: 6s}\nshifts: [{agents: 5, from: 2h, to: 3h}]\n")
+	long := writeConfig(t, strings.Repeat("# nothing\n", mostScenario/10+1))
 	for _, c := range []struct {
 		args []string
 		want []string
 	}{
+		{[]string{"--scenario", never}, []string{"line 2: ring: max 6 is too far below the mean 12", "line 3: shifts: none begins before the end"}},
+		{[]string{"--scenario", long}, []string{"is larger than"}},
+		{[]string{"--policy", "power:2"}, []string{"power-RATIO (power-2)"}},
 		{[]string{"--agents", "0"}, []string{"--agents: 0 is not between 1 and 5000"}},
 		{[]string{"--agents", "x"}, []string{"--agents"}},
 		{[]string{"--answer-rate", "120%"}, []string{`--answer-rate`, `"120%" is not a share`}},
@@ -216,7 +221,7 @@ policies: [progresive]
 		{[]string{"--talk", "0"}, []string{"--talk: mean 0 is not above 0"}},
 		{[]string{"--amd=maybe"}, []string{`"maybe" is neither on nor off`}},
 		{[]string{"--hours=-1"}, []string{"--hours: -1 is not above 0"}},
-		{[]string{"--policy", "fast"}, []string{"--policy", `"fast" is not one of progressive`}},
+		{[]string{"--policy", "fast"}, []string{"--policy", `"fast" is not one of preview, progressive`}},
 		{[]string{"--policy", "power-99"}, []string{"ratio 99 is not between 1 and 20"}},
 		{[]string{"--seeds", "0"}, []string{"--seeds: 0 is not between"}},
 		{[]string{"--leads=-5"}, []string{"--leads: -5 is not between"}},

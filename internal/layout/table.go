@@ -31,7 +31,7 @@ var stores = []string{".", "agents", "campaign", "compliance", "migrations", "re
 var table = map[string]folder{
 	".":               {},
 	"pacing":          {pure: true, foreign: []string{"gonum.org/v1/gonum"}},
-	"pacing/simulate": {pure: true, own: []string{"pacing"}},
+	"pacing/simulate": {pure: true, foreign: []string{"gonum.org/v1/gonum"}, own: []string{"pacing"}},
 	"amd":             {pure: true, own: []string{"amd/ear", "amd/forest"}},
 	"amd/ear":         {pure: true, own: []string{"amd/forest"}},
 	"amd/forest":      {pure: true},

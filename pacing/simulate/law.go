@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+
+	"gonum.org/v1/gonum/mathext"
 )
 
 // A Law draws durations in seconds, never below 0. Two laws with the same fields
@@ -65,13 +67,18 @@ func (g Gamma) Draw(r *rand.Rand) float64 {
 }
 
 func (g Gamma) validate() error {
-	switch {
-	case g.Shape < 1 || g.Shape > 1000:
+	if g.Shape < 1 || g.Shape > 1000 {
 		return fmt.Errorf("shape %d is not between 1 and 1000", g.Shape)
-	case g.Max > 0 && g.Max < g.Mean/2:
-		return fmt.Errorf("max %g is below half of the mean %g", g.Max, g.Mean)
 	}
-	return errors.Join(positive("mean", g.Mean, false), positive("max", g.Max, true))
+	if err := errors.Join(positive("mean", g.Mean, false), positive("max", g.Max, true)); err != nil {
+		return err
+	}
+	// Draw would go on for ever where next to nothing is below the maximum.
+	shape := float64(g.Shape)
+	if g.Max > 0 && !(mathext.GammaIncReg(shape, shape*g.Max/g.Mean) >= 0.01) {
+		return fmt.Errorf("max %g is too far below the mean %g: not one duration in a hundred is that short", g.Max, g.Mean)
+	}
+	return nil
 }
 
 // Uniform draws between its bounds.
@@ -143,17 +150,24 @@ func positive(name string, x float64, zero bool) error {
 		name += " "
 	}
 	switch {
-	case math.IsNaN(x) || x < 0 || x == 0 && !zero:
+	case math.IsNaN(x):
+		return fmt.Errorf("%s%g is not a number", name, x)
+	case x < 0 && zero:
+		return fmt.Errorf("%s%g is below 0", name, x)
+	case x <= 0 && !zero:
 		return fmt.Errorf("%s%g is not above 0", name, x)
 	case x > 1e6:
-		return fmt.Errorf("%s%g is too large", name, x)
+		return fmt.Errorf("%s%g is above a million", name, x)
 	}
 	return nil
 }
 
 func share(name string, x float64) error {
 	if !(x >= 0 && x <= 1) {
-		return fmt.Errorf("%s %g is not a share between 0 and 1", name, x)
+		if name != "" {
+			name += " "
+		}
+		return fmt.Errorf("%s%g is not a share between 0 and 1", name, x)
 	}
 	return nil
 }

@@ -16,8 +16,8 @@ type Policy struct {
 }
 
 // Names describes the policies that ParsePolicy knows.
-const Names = "progressive, power-RATIO (power-2), adaptive-hard, adaptive-average, adaptive-tapered " +
-	"(each with -LEVEL for the most lines an agent, adaptive-tapered-4), predictive, strict"
+const Names = pacing.Policies + ", adaptive-hard, adaptive-average, adaptive-tapered " +
+	"(each with -LEVEL for the most lines an agent, adaptive-tapered-4)"
 
 // Policies are those that are compared unless others are named.
 func Policies() []Policy {
@@ -32,42 +32,19 @@ func Policies() []Policy {
 	return all
 }
 
-// ParsePolicy returns the policy of a name.
+// ParsePolicy returns the policy of a name: one of pacing.ParsePolicy, or an
+// adaptive one to compare with.
 func ParsePolicy(name string) (Policy, error) {
+	config, err := pacing.ParsePolicy(name)
+	if err == nil {
+		return production(config), nil
+	}
 	name = strings.ToLower(strings.TrimSpace(name))
-	kind, rest, _ := strings.Cut(name, "-")
-	switch kind {
-	case "progressive", "preview":
-		if rest == "" {
-			return production(name, pacing.Config{Mode: pacing.Mode(kind)}), nil
-		}
-	case "predictive":
-		if rest == "" {
-			return production(name, pacing.Config{Mode: pacing.Predictive}), nil
-		}
-		if rest == "strict" {
-			return production("strict", pacing.Config{Mode: pacing.Predictive, Strict: true}), nil
-		}
-	case "strict":
-		if rest == "" {
-			return production(name, pacing.Config{Mode: pacing.Predictive, Strict: true}), nil
-		}
-	case "power":
-		ratio := 2.0
-		if rest != "" {
-			x, err := strconv.ParseFloat(rest, 64)
-			if err != nil {
-				return Policy{}, fmt.Errorf("policy %q: %q is not a number of calls per free agent", name, rest)
-			}
-			ratio = x
-		}
-		config := pacing.Config{Mode: pacing.Power, Ratio: ratio}
-		if err := config.Validate(); err != nil {
-			return Policy{}, fmt.Errorf("policy %q: %w", name, err)
-		}
-		return production("power-"+strconv.FormatFloat(ratio, 'g', -1, 64), config), nil
+	switch kind, rest, _ := strings.Cut(name, "-"); kind {
 	case "adaptive":
 		return parseAdaptive(name, rest)
+	case "power":
+		return Policy{}, err
 	}
 	return Policy{}, fmt.Errorf("policy %q is not one of %s", name, Names)
 }
@@ -97,8 +74,8 @@ func parseAdaptive(name, rest string) (Policy, error) {
 
 // production is a pacer of production, set up for the world as an operator would:
 // with the errors of detection that count, and without detection accordingly.
-func production(name string, c pacing.Config) Policy {
-	return Policy{name, func(w *World) (pacing.Pacer, error) {
+func production(c pacing.Config) Policy {
+	return Policy{c.Policy(), func(w *World) (pacing.Pacer, error) {
 		c := c
 		c.Cap = w.Cap
 		c.Undetected = w.Detect == nil

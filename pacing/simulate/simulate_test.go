@@ -265,3 +265,17 @@ func TestPanicIsOfTheCaller(t *testing.T) {
 	_, err := Compare(context.Background(), []Entry{{World: Base(1, 0.2, 60, 0.1), Policy: broken}}, Seeds(2), 2, nil)
 	t.Errorf("no panic, but %v", err)
 }
+
+func TestGammaThatNeverEndsIsRefused(t *testing.T) {
+	t.Parallel()
+	for _, g := range []Gamma{{12, 1000, 6}, {12, 4, 1}, {12, 1000, 11}, {1e6, 1, 1e-6}} {
+		if g.validate() == nil {
+			t.Errorf("%+v would be drawn again and again", g)
+		}
+	}
+	for _, g := range []Gamma{{12, 4, 25}, {12, 4, 6}, {12, 1, 1}, {12, 1000, 0}, {12, 1000, 12}} {
+		if err := g.validate(); err != nil {
+			t.Errorf("%+v: %v", g, err)
+		}
+	}
+}

@@ -11,6 +11,7 @@ package simulate
 import (
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // A World is what a shift meets. Times are seconds, from its beginning.
@@ -163,6 +164,10 @@ func (w *World) Validate() error {
 			add(field+".agents", fmt.Errorf("%d is not at least 1", s.Agents))
 		}
 		add(field+".to", span(s.From, s.To))
+	}
+	begins := func(s Shift) bool { return s.From < w.length() }
+	if len(w.Shifts) > 0 && w.Hours > 0 && !slices.ContainsFunc(w.Shifts, begins) {
+		add("shifts", fmt.Errorf("none begins before the end, after %g hours", w.Hours))
 	}
 	for i, a := range w.Away {
 		field := fmt.Sprintf("away[%d]", i)
