@@ -56,18 +56,31 @@ func (f *Forest) Scores(x []float32, scores []float64) {
 		scores[c] = float64(f.base[c])
 	}
 	inner, leaves := 1<<f.depth-1, 1<<f.depth
-	class := 0
-	for t := range f.Trees() {
-		nodes := f.nodes[t*inner : (t+1)*inner]
-		i := 0
-		for range f.depth { // the sign of a difference is no branch to guess
-			n := &nodes[i]
-			i = 2*i + 1 + int(math.Float32bits(n.below-x[n.feature])>>31)
-		}
-		scores[class] += float64(f.leaf[t*leaves+i-inner])
+	class, trees := 0, f.Trees()
+	add := func(leaf int) {
+		scores[class] += float64(f.leaf[leaf])
 		if class++; class == f.classes {
 			class = 0
 		}
+	}
+	t := 0
+	for ; t+1 < trees; t += 2 { // two at a time do not wait for each other
+		a, b := f.nodes[t*inner:(t+1)*inner], f.nodes[(t+1)*inner:(t+2)*inner]
+		i, j := 0, 0
+		for range f.depth { // the sign of a difference is no branch to guess
+			n, m := &a[i], &b[j]
+			i = 2*i + 1 + int(math.Float32bits(n.below-x[n.feature])>>31)
+			j = 2*j + 1 + int(math.Float32bits(m.below-x[m.feature])>>31)
+		}
+		add(t*leaves + i - inner)
+		add((t+1)*leaves + j - inner)
+	}
+	if t < trees {
+		a, i := f.nodes[t*inner:], 0
+		for range f.depth {
+			i = 2*i + 1 + int(math.Float32bits(a[i].below-x[a[i].feature])>>31)
+		}
+		add(t*leaves + i - inner)
 	}
 }
 
