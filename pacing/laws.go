@@ -83,13 +83,15 @@ func (l *Laws) supplies(talk, wrap spanLaw) {
 		if now <= 1e-9 {
 			continue
 		}
+		last := now
 		for i := range ends {
-			ends[i] = (over(talks, age+i) - over(talks, age+i+1)) / now
+			next := over(talks, age+i+1)
+			ends[i], last = (last-next)/now, next
 		}
 		for k := range n {
-			sum, last := 0.0, int(horizon(k))
-			for i := range last {
-				sum += ends[i] * wrapped[last-1-i]
+			sum, until := 0.0, int(horizon(k))
+			for i, end := range ends[:until] {
+				sum += end * wrapped[until-1-i]
 			}
 			l.talkBy[b][k] = stays * sum
 		}

@@ -157,14 +157,14 @@ func (s *Spans) law(running []time.Duration, prior float64) spanLaw {
 // seconds returns the share that lasts beyond each second.
 func (l spanLaw) seconds() []float64 {
 	out := make([]float64, int(spanEdges[len(spanEdges)-1])+1)
-	b := 0
-	for x := range out {
-		for b < len(spanEdges)-2 && float64(x) >= spanEdges[b+1] {
-			b++
-		}
+	x := 0
+	for b := range len(spanEdges) - 1 {
 		lo, hi := spanEdges[b], spanEdges[b+1]
-		f := (float64(x) - lo) / (hi - lo)
-		out[x] = l.survive[b] + f*(l.survive[b+1]-l.survive[b])
+		from, change := l.survive[b], l.survive[b+1]-l.survive[b]
+		for ; x < len(out) && (float64(x) < hi || b == len(spanEdges)-2); x++ {
+			f := (float64(x) - lo) / (hi - lo)
+			out[x] = from + f*change
+		}
 	}
 	return out
 }

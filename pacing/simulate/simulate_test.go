@@ -152,7 +152,7 @@ func TestErlangB(t *testing.T) {
 		talk   Law
 		hours  float64
 	}{
-		{1, 0.5, Exponential{6}, 6}, {5, 4, Lognormal{6, 1}, 2}, {10, 12, Constant(6), 1},
+		{1, 0.5, Exponential{6}, 3}, {5, 4, Lognormal{6, 1}, 1}, {10, 12, Constant(6), 0.5},
 	} {
 		w := Base(c.agents, 1, 6, c.hours) // short talks: as many calls in less time to simulate
 		w.Ring, w.Greeting, w.Window, w.Detect = Uniform{0, 1}, Constant(0), 0, nil
@@ -170,7 +170,7 @@ func TestErlangB(t *testing.T) {
 func TestProgressiveAbandonsNobody(t *testing.T) {
 	t.Parallel()
 	for _, agents := range []int{1, 5, 30} {
-		w := Base(agents, 0.4, 60, 1)
+		w := Base(agents, 0.4, 60, 0.5)
 		w.BreakEvery = 0
 		if s := compare(t, 2, Entry{World: w, Policy: policy(t, "progressive")})[0]; s.AbandonRate.Value > 0 || s.TalkPerHour.Value < 20 {
 			t.Errorf("%d agents: %+v", agents, s)
