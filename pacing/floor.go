@@ -52,7 +52,6 @@ type call struct {
 type agent struct {
 	kind  Kind // AgentReady, AgentWrapUp, CallConnected
 	since time.Time
-	call  uint64
 	place int
 }
 
@@ -110,7 +109,7 @@ func (f *Floor) callIs(c *call, e Event) {
 		if c.kind == CallClassified {
 			c.kind, c.since = CallConnected, e.At
 			if a := f.agents[e.Agent]; a != nil {
-				a.kind, a.since, a.call = CallConnected, e.At, c.id
+				a.kind, a.since = CallConnected, e.At
 			}
 		}
 	case CallEnded:
