@@ -156,7 +156,7 @@ func randomEvents(t *testing.T, mode campaign.Mode, seed uint64) {
 	codes := []string{"SALE", "NOT_INTERESTED", "CALLBACK", "DNC", "ANSWERING_MACHINE", ""}
 	for i := range crew {
 		h.agent(name(i), answer{
-			dial: i > 0, talk: time.Duration(r.IntN(40)) * time.Second, wrap: time.Duration(r.IntN(20)) * time.Second,
+			dial: i > 0, talk: time.Duration(1+r.IntN(40)) * time.Second, wrap: time.Duration(r.IntN(20)) * time.Second,
 			said: agents.Disposition{Code: codes[i], Callback: time.Now().Add(5 * time.Minute), Own: i%2 == 0},
 		})
 	}
