@@ -17,9 +17,10 @@ func TestDecisionsAreTold(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		set := settings(campaign.Predictive)
 		set.AMD = true
+		set.Detection.LateMachine = campaign.LateOff // listening on costs time
 		h := openAfter(t, 400, set, 2000, population(3))
 		for i := range 6 {
-			h.agent(dialer.AgentID(fmt.Sprintf("agt_%02d", i)), answer{wrap: 10 * time.Second, said: agents.Disposition{Code: "NOT_INTERESTED"}})
+			h.agent(dialer.AgentID(fmt.Sprintf("agt_%02d", i)), answer{talk: 30 * time.Second, wrap: 10 * time.Second, said: agents.Disposition{Code: "NOT_INTERESTED"}})
 		}
 		time.Sleep(20 * time.Minute)
 		placed := len(h.store.Calls())

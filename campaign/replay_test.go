@@ -36,13 +36,14 @@ func TestReplayOfARun(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		set := settings(campaign.Predictive)
 		set.AMD = true
+		set.Detection.LateMachine = campaign.LateOff // listening on costs time
 		var tapes *tapeStore
 		h := openHouse(t, 400, set, 4000, population(5), func(cfg *campaign.Config) {
 			tapes = &tapeStore{Store: cfg.Store}
 			cfg.Store, cfg.Version = tapes, "v1"
 		})
 		for i := range 6 {
-			h.agent(dialer.AgentID(fmt.Sprintf("agt_%02d", i)), answer{wrap: 15 * time.Second, said: agents.Disposition{Code: "NOT_INTERESTED"}})
+			h.agent(dialer.AgentID(fmt.Sprintf("agt_%02d", i)), answer{talk: 30 * time.Second, wrap: 15 * time.Second, said: agents.Disposition{Code: "NOT_INTERESTED"}})
 		}
 		began := time.Now()
 		time.Sleep(4 * time.Minute)
