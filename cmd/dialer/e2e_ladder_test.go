@@ -116,7 +116,7 @@ func TestE2ELadder(t *testing.T) {
 func (r *rig) replayed(id dialer.CampaignID, calls int) {
 	r.t.Helper()
 	cmd := exec.CommandContext(r.t.Context(), program(r.t), "pacing", "replay", "--config", r.config(), "--campaign", string(id),
-		"--from", "10m", "--policy", "power:2", "--json")
+		"--from", "10m", "--policy", "power-2", "--json")
 	out, err := cmd.Output()
 	if err != nil {
 		r.t.Fatalf("dialer pacing replay: %v\n%s", err, stderrOf(err))
