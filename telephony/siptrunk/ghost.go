@@ -56,12 +56,18 @@ func (e *Endpoint) strayResponse(res *sip.Response) {
 	// Back to where it came from: we know nothing of this call that would
 	// vouch for its Contact.
 	d := e.dialogOf(p, invite, res)
-	d.ack(res.CSeq().SeqNo)
-	if e.firstStray(strayKey(callID, local, remote), time.Now()) {
-		e.bye(d, telephony.CauseNormal)
-		if leg == nil {
-			e.ghost(dialer.CallID(plain(string(callOf(callID)), 64)), time.Now())
-		}
+	if !e.firstStray(strayKey(callID, local, remote), time.Now()) {
+		d.ack(res.CSeq().SeqNo)
+		return
+	}
+	// In one breath: who has the ACK repeats the answer no more, so that nobody
+	// would hang up if this process died between the two.
+	e.goEnd("a BYE", func() {
+		d.ack(res.CSeq().SeqNo)
+		e.sendBye(d, telephony.CauseNormal)
+	})
+	if leg == nil {
+		e.ghost(dialer.CallID(plain(string(callOf(callID)), 64)), time.Now())
 	}
 }
 
