@@ -1,8 +1,10 @@
 package postgres
 
 import (
+	"context"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -152,6 +154,22 @@ func (r callRow) call() campaign.Call {
 		c.Dialog, _ = hex.DecodeString((*r.Dialog)[2:]) // the server wrote it
 	}
 	return c
+}
+
+const sqlLockCall = `SELECT to_jsonb(calls) FROM calls WHERE id = $1 AND placed_at >= $2 AND placed_at < $3 FOR NO KEY UPDATE`
+
+// lockCall reads a call that the transaction is about to change.
+func lockCall(ctx context.Context, tx pgx.Tx, id dialer.CallID) (campaign.Call, error) {
+	from, to := placedWithin(id)
+	rows, err := tx.Query(ctx, sqlLockCall, id, from, to)
+	if err != nil {
+		return campaign.Call{}, err
+	}
+	call, err := pgx.CollectExactlyOneRow(rows, scanCall)
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = dialer.Errorf(dialer.NotFound, "there is no call %s", id)
+	}
+	return call, err
 }
 
 // collectCalls reads rows of one JSON column, as to_jsonb made it.

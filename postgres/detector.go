@@ -22,8 +22,7 @@ const (
 	byVerdict = ` GROUP BY 1, 2, 3, 4, 5`
 	ofDraws   = ` AND (heard ? 'agent_draw' OR heard ? 'kept')` // as the index has it
 
-	sqlCallToLabel = `SELECT to_jsonb(calls) FROM calls WHERE id = $1 AND placed_at >= $2 AND placed_at < $3 FOR NO KEY UPDATE`
-	sqlLabel       = `UPDATE calls SET version = $3, answered_by = $4, answered_by_source = $5, class = $6, heard = $7 WHERE id = $1 AND placed_at = $2`
+	sqlLabel = `UPDATE calls SET version = $3, answered_by = $4, answered_by_source = $5, class = $6, heard = $7 WHERE id = $1 AND placed_at = $2`
 )
 
 // DetectorCounts implements campaign.Store.
@@ -48,20 +47,12 @@ func (db *DB) DetectorCounts(ctx context.Context, id dialer.CampaignID, from, to
 // LabelCall saves what somebody who heard the seconds of a call says.
 func (db *DB) LabelCall(ctx context.Context, id dialer.CallID, label, by string, now time.Time) (c campaign.Call, err error) {
 	_, err = db.inTx(ctx, func(tx pgx.Tx) ([]dialer.Event, error) {
-		from, to := placedWithin(id)
-		rows, err := tx.Query(ctx, sqlCallToLabel, id, from, to)
+		found, err := lockCall(ctx, tx, id)
 		if err != nil {
 			return nil, err
 		}
-		calls, err := collectCalls(rows)
-		switch {
-		case err != nil:
-			return nil, err
-		case len(calls) == 0:
-			return nil, dialer.Errorf(dialer.NotFound, "there is no call %s", id)
-		}
 		var facts []dialer.Fact
-		if c, facts, err = campaign.Labelled(calls[0], label, plain(by), now); err != nil {
+		if c, facts, err = campaign.Labelled(found, label, plain(by), now); err != nil {
 			return nil, err
 		}
 		heard, err := jsonText(c.Heard)

@@ -12,7 +12,6 @@ import (
 
 const (
 	sqlGhostAtEnd = `UPDATE open_attempts SET ghost_at = coalesce(ghost_at, $2) WHERE call_id = $1`
-	sqlGhostNow   = `SELECT to_jsonb(calls) FROM calls WHERE id = $1 AND placed_at >= $2 AND placed_at < $3 FOR NO KEY UPDATE`
 	sqlGhost      = `UPDATE calls SET version = $3, ghost = true, answered_at = $4, answered_by = $5, answered_by_source = $6,
 			ended_by = $7, class = $8 WHERE id = $1 AND placed_at = $2`
 )
@@ -34,21 +33,11 @@ func (db *DB) MarkGhost(call dialer.CallID, at time.Time) {
 
 // ghost marks an ended call.
 func (db *DB) ghost(ctx context.Context, tx pgx.Tx, id dialer.CallID, at, now time.Time) ([]dialer.Event, error) {
-	from, to := placedWithin(id)
-	rows, err := tx.Query(ctx, sqlGhostNow, id, from, to)
-	if err != nil {
+	found, err := lockCall(ctx, tx, id)
+	if err != nil || found.Ghost { // said before
 		return nil, err
 	}
-	calls, err := collectCalls(rows)
-	switch {
-	case err != nil:
-		return nil, err
-	case len(calls) == 0:
-		return nil, dialer.Errorf(dialer.NotFound, "there is no call %s", id)
-	case calls[0].Ghost:
-		return nil, nil // said before
-	}
-	c, facts := campaign.Ghosted(calls[0], at)
+	c, facts := campaign.Ghosted(found, at)
 	_, err = tx.Exec(ctx, sqlGhost, c.ID, stamp(c.PlacedAt), c.Version, stamp(c.AnsweredAt), c.AnsweredBy, c.AnsweredBySource, c.EndedBy, c.Class)
 	return factsOf(c, now, facts), err
 }

@@ -80,15 +80,15 @@ func (c *simulateCmd) Run(t *terminal) error {
 	if err != nil {
 		return err
 	}
+	// First what took long: a plot that cannot be written loses nothing of it.
+	if !c.JSON {
+		printSimulated(t.out, &s, entries, all)
+	} else if err := printSimulatedJSON(t.out, simulate.FiguresOf(&s, entries, all)); err != nil {
+		return err
+	}
 	if c.SVG != "" {
-		if err := writePlot(c.SVG, all); err != nil {
-			return err
-		}
+		return writePlot(c.SVG, all)
 	}
-	if c.JSON {
-		return printSimulatedJSON(t.out, simulate.FiguresOf(&s, entries, all))
-	}
-	printSimulated(t.out, &s, entries, all)
 	return nil
 }
 
